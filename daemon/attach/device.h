@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A kernel block device that shows an image. Owning the VdDevice is having the device: the last unref of one
+ * that was not relinquished detaches it. Main loop only; the ioctls run in a thread on copied data.
+ */
+#pragma once
+
+#include <gio/gio.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+/* Named deadlines, in milliseconds. */
+#define VD_SETTLE_DEADLINE_MS 10000
+#define VD_DETACH_DEADLINE_MS 5000
+/* Tries to win a free loop device against others. */
+#define VD_LOOP_MAX_TRIES 64
+
+/* lo_file_name of our loop devices is this and the tag; so they are recognised after a restart. */
+#define VD_LOOP_TAG_PREFIX "virtdisk1/"
+
+typedef struct {
+  guint32 number;
+  guint64 offset, size; /* bytes */
+} VdPartitionSpec;
+
+/* Everything an attachment needs; a plain struct of facts and wishes. All pointers are borrowed during the
+ * call. */
+typedef struct {
+  const char *tag;     /* [0-9a-f]+, at most 32 characters: names the attachment for ever */
+  int fd;              /* the image; borrowed. The kernel keeps its open file description, and so our locks */
+  guint64 offset;      /* bytes in the file */
+  guint64 size;        /* bytes; exact */
+  guint32 sector_size; /* 512, 1024, 2048 or 4096 */
+  gboolean read_only;
+  gboolean direct_io;
+  gboolean partition_scan;
+  const VdPartitionSpec
+      *partitions; /* what the worker found; added with BLKPG where the kernel has no parser */
+  gsize n_partitions;
+  uid_t uid; /* VD_UID_INVALID: leave the node to the system's defaults (with gid and mode) */
+  gid_t gid;
+  mode_t mode;
+  const char *const *udev_env; /* KEY=value, NULL-terminated; written to rundir/udev/<kernel-name> */
+  const char *rundir;          /* /run/virtdisk */
+} VdAttachSpec;
+
+typedef struct VdDevice VdDevice;
+
+/* What is found out once and does not change. Strings belong to the device. */
+typedef struct {
+  const char *route;  /* "loop" */
+  const char *reason; /* why this route, one sentence */
+  const char *path;   /* /dev/loop3 */
+  const char *name;   /* loop3 */
+  const char *tag;
+  dev_t number;
+  guint64 diskseq;
+  guint64 size; /* bytes */
+  gboolean read_only;
+  gboolean direct_io;
+  gboolean settled; /* udev has processed the disk and its partitions (or no udev runs) */
+  dev_t image_dev;  /* of the backing file, from the kernel */
+  ino_t image_ino;
+} VdDeviceInfo;
+
+/*
+ * Attaches and waits for udev (or the deadline: then info->settled is FALSE and all else holds).
+ * Errors: VIRTDISK_ERROR NO_RESOURCES (no free loop device), IO, UNSUPPORTED_DISK_SECTOR_SIZE, INTERNAL;
+ * OPERATION_ABORTED. On failure nothing is left in the kernel or in rundir.
+ */
+void vd_device_attach_async(const VdAttachSpec *spec, GCancellable *cancellable, GAsyncReadyCallback callback,
+                            gpointer user_data);
+VdDevice *vd_device_attach_finish(GAsyncResult *result, GError **error);
+
+/* Devices of ours in the kernel (their tag begins with the prefix). Element: VdDevice*, relinquished: the
+ * caller adopts or detaches them. Blocking, short; used before the bus name is taken. */
+GPtrArray *vd_device_scan(const char *rundir);
+
+VdDevice *vd_device_ref(VdDevice *self);
+void vd_device_unref(VdDevice *self);
+const VdDeviceInfo *vd_device_get_info(VdDevice *self);
+/* TRUE (as after attach): the last unref detaches. FALSE: the kernel keeps it (daemon stops, disk goes on).
+ */
+void vd_device_set_owned(VdDevice *self, gboolean owned);
+
+/* Called once, on the main loop, when the device is gone from the kernel, by us or by others. */
+typedef void (*VdDeviceGoneFunc)(VdDevice *self, gpointer user_data);
+void vd_device_set_gone_func(VdDevice *self, VdDeviceGoneFunc func, gpointer user_data);
+
+typedef enum {
+  VD_DETACH_IF_IDLE,   /* refuse with BUSY, naming the holders */
+  VD_DETACH_FORCE,     /* unmount file systems on it, swapoff no; then as IF_IDLE */
+  VD_DETACH_WHEN_IDLE, /* now if idle, else as soon as the last holder goes (the kernel's autoclear) */
+} VdDetachMode;
+
+/*
+ * Errors: BUSY (message and holders), TIMED_OUT, IO. ret_pending: WHEN_IDLE and still held.
+ * After success without pending the device is gone from the kernel and rundir/udev is clean.
+ */
+void vd_device_detach_async(VdDevice *self, VdDetachMode mode, GCancellable *cancellable,
+                            GAsyncReadyCallback callback, gpointer user_data);
+gboolean vd_device_detach_finish(VdDevice *self, GAsyncResult *result, gboolean *ret_pending, GError **error);
+
+/* Number of mounts of the device and its partitions in our mount namespace (from /proc/self/mountinfo). */
+guint vd_device_count_mounts(VdDevice *self);
+/* TRUE if devno is the device or one of its partitions. */
+gboolean vd_device_contains(VdDevice *self, dev_t devno);
+/* Path of the node of partition number, or NULL. (transfer full) */
+char *vd_device_partition_path(VdDevice *self, guint32 partition);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdDevice, vd_device_unref)

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The table of mounts, and a call when it changes (POLLPRI on /proc/self/mountinfo; Linux 2.6.26). */
+#pragma once
+
+#include <glib.h>
+#include <sys/types.h>
+
+typedef struct {
+  dev_t number;
+  char *root;  /* of the mount within its file system */
+  char *point; /* unescaped */
+  char *fs_type;
+  char *source;
+  char *super_options;
+} VdMount;
+
+void vd_mount_free(VdMount *self);
+/* text: contents of a mountinfo file. Lines that do not parse are left out. (transfer full) (element
+ * VdMount*) */
+GPtrArray *vd_mounts_parse(const char *text);
+/* The mounts of this process' namespace, oldest first. NULL with error set (VIRTDISK_ERROR IO). */
+GPtrArray *vd_mounts_read(GError **error);
+
+typedef struct VdMountWatch VdMountWatch;
+/* changed is called on the thread-default main context after each change of the table. */
+VdMountWatch *vd_mount_watch_new(void (*changed)(gpointer user_data), gpointer user_data, GError **error);
+void vd_mount_watch_free(VdMountWatch *self);

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Attachments of lifetime "boot": one key file each in /var/lib/virtdisk/boot, durable before the call
+ * returns. */
+#pragma once
+
+#include <gio/gio.h>
+#include <sys/types.h>
+
+typedef struct {
+  char *id;   /* name of the record: hex of a hash of the path bytes */
+  char *path; /* absolute, bytes */
+  uid_t uid;  /* who attached; the image is opened as this user, with the groups of the user database */
+  guint32 device_id;
+  guint32 open_flags;
+  guint32 attach_flags;
+  gboolean read_only;
+  gboolean detach_on_unmount;
+  guint32 sector_size;   /* 0: default */
+  gint32 partition_scan; /* -1: default, 0, 1 */
+  guint64 restricted_offset, restricted_length;
+  uid_t node_uid; /* VD_UID_INVALID: default */
+  gid_t node_gid;
+  gint64 node_mode; /* -1: default */
+} VdBootRecord;
+
+void vd_boot_record_free(VdBootRecord *self);
+/* Writes with a temporary name, fsync, rename, fsync of the folder. */
+gboolean vd_boot_save(const char *statedir, const VdBootRecord *record, GError **error);
+/* A record that is not there is fine. */
+gboolean vd_boot_remove(const char *statedir, const char *path, GError **error);
+/* Records that do not parse are left out with a warning. (transfer full) (element VdBootRecord*) */
+GPtrArray *vd_boot_load(const char *statedir);

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What we are about to do to the kernel, and what we have done: one key file per attachment in
+ * /run/virtdisk/disks, written before the ioctl, completed after it, removed after the device is gone. Read
+ * before the bus name is taken.
+ */
+#pragma once
+
+#include <gio/gio.h>
+#include <sys/types.h>
+
+#include "worker/facts.h"
+
+typedef enum { VD_RUN_INTENT, VD_RUN_ATTACHED, VD_RUN_DETACHING } VdRunPhase;
+
+typedef struct {
+  char *id; /* path element of the handle object */
+  guint32 version, rights;
+  gboolean attacher;
+} VdRunHandle;
+
+typedef struct {
+  char *tag;
+  VdRunPhase phase;
+  char *path; /* bytes */
+  char *origin_url;
+  dev_t image_dev;
+  ino_t image_ino;
+  uid_t image_uid;
+  char *device;    /* kernel name, or NULL while INTENT */
+  guint64 diskseq; /* 0 while INTENT */
+  char *lifetime;
+  char *session;
+  gboolean detach_on_unmount;
+  gboolean was_mounted;
+  guint32 open_flags, attach_flags;
+  gboolean opened_read_only;
+  gboolean settled;
+  guint64 attached_at; /* seconds since the epoch */
+  /* whose it is */
+  uid_t uid;
+  gid_t gid;
+  gid_t *groups;
+  gsize n_groups;
+  pid_t pid;
+  char *bus_name; /* of the owner, for lifetime handle */
+  char *bus_id;   /* of the bus that bus_name belongs to */
+  GPtrArray
+      *handles; /* element VdRunHandle*: open handles, so that a restarted service can answer their owner */
+  VdFacts facts;
+} VdRunRecord;
+
+VdRunRecord *vd_run_record_new(const char *tag);
+void vd_run_record_free(VdRunRecord *self);
+gboolean vd_run_save(const char *rundir, const VdRunRecord *record, GError **error);
+void vd_run_remove(const char *rundir, const char *tag);
+/* Records that do not parse are removed with a warning. (transfer full) (element VdRunRecord*) */
+GPtrArray *vd_run_load(const char *rundir);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdRunRecord, vd_run_record_free)

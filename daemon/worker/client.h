@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Our end of the line to virtdisk-worker: spawn, ask, check, bury. Main loop only. */
+#pragma once
+
+#include <gio/gio.h>
+
+#include "worker/facts.h"
+
+/* Named deadlines, in milliseconds. */
+#define VD_WORKER_PROBE_DEADLINE_MS 5000
+
+/* Ceiling of workers that probe at the same time; further probes wait in line. */
+#define VD_WORKER_MAX_PROBES 16
+
+typedef struct VdWorkerClient VdWorkerClient;
+
+/*
+ * program: path of virtdisk-worker. user: account that the worker runs as ("" or NULL: stays as it is, for
+ * tests without privilege; the sandbox keeps all else that needs none). deadline_ms: 0 for
+ * VD_WORKER_PROBE_DEADLINE_MS.
+ */
+VdWorkerClient *vd_worker_client_new(const char *program, const char *user, guint deadline_ms);
+VdWorkerClient *vd_worker_client_ref(VdWorkerClient *self);
+void vd_worker_client_unref(VdWorkerClient *self);
+
+/*
+ * Asks a fresh sandboxed worker what image_fd holds. image_fd is borrowed (a read-only duplicate of its own
+ * open file description goes to the worker where the kernel allows one, see client.c). required_device: the
+ * format that the caller expects (never UNKNOWN). content: also say what is inside (libblkid). Errors:
+ * VIRTDISK_ERROR with the format's own code and a message that names the field and the offset; TIMED_OUT (the
+ * worker was killed at its deadline), WORKER_LOST (it died, or its answer does not hold), OPERATION_ABORTED
+ * (cancelled).
+ */
+void vd_worker_probe_async(VdWorkerClient *self, int image_fd, guint32 required_device, gboolean content,
+                           GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
+/* Returns (transfer full): free with g_free. */
+VdFacts *vd_worker_probe_finish(VdWorkerClient *self, GAsyncResult *result, GError **error);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdWorkerClient, vd_worker_client_unref)

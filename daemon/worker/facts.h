@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a worker says of an image: plain numbers, no pointers, so that it can cross a socket. The daemon
+ * believes none of it before vd_facts_check(): every number is compared with the file's size and with the
+ * ceilings below. This struct is all that formats/ and attach/ have in common.
+ */
+#pragma once
+
+#include <gio/gio.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Ceilings. 64 TiB is the largest virtual disk of any format (MS-VHDX 2.6.2.4). */
+#define VD_MAX_VIRTUAL_SIZE (UINT64_C(64) << 40)
+/* Raw images may be as large as a block device can be named in 512-byte sectors by loop (sizelimit is 63
+ * bits). */
+#define VD_MAX_RAW_SIZE (UINT64_C(1) << 62)
+/* GPT's usual table; the whole disk is one entry more. */
+#define VD_MAX_PARTITIONS 128
+
+/* One thing found inside the disk: the whole disk (partition 0) or a partition. Strings end in NUL, UTF-8. */
+typedef struct {
+  uint32_t partition; /* 0: the whole disk; else the partition's number, 1..256 */
+  uint32_t flags;
+  uint64_t offset; /* bytes from the start of the virtual disk */
+  uint64_t size;   /* bytes */
+  char usage[16];  /* libblkid's USAGE: filesystem, crypto, raid, other; empty if nothing was recognised */
+  char type[24];   /* libblkid's TYPE: ext4, ntfs, iso9660, udf, ... */
+  char label[132];
+  char uuid[40];
+  char part_type[40]; /* GPT type GUID, or 0x83 */
+  char part_uuid[40];
+  char part_name[112];
+} VdContent;
+
+typedef struct {
+  uint32_t device_id;      /* VirtdiskDeviceId */
+  uint32_t subtype;        /* VirtdiskSubtype; 0 where the format has none (ISO) */
+  uint64_t virtual_size;   /* bytes seen on the device */
+  uint64_t payload_offset; /* bytes; where virtual byte 0 lies in the file, if linear */
+  uint32_t linear;         /* 1: the payload is one run of the file, from payload_offset, virtual_size long */
+  uint32_t block_size;     /* bytes; 0 for fixed, ISO, raw */
+  uint32_t sector_size;    /* logical: 512, 2048 or 4096 */
+  uint32_t physical_sector_size;
+  uint32_t has_identifier;
+  uint8_t identifier[16]; /* as printed, first byte first (the footer's unique id for VHD) */
+  uint32_t is_4k_aligned; /* payload begins on a 4096-byte boundary of the file */
+  uint32_t saved_state;   /* VHD: a saved machine depends on this disk */
+  uint64_t file_size;     /* bytes; size of the file when it was probed */
+  uint64_t
+      smallest_safe_size; /* bytes; end of the last partition (with GPT's backup); 0: no partition table */
+  char pt_type[8];        /* gpt, dos, or empty */
+  uint32_t n_contents;
+  VdContent contents[VD_MAX_PARTITIONS + 1];
+} VdFacts;
+
+/*
+ * Compares every number with the size of the file (bytes) and the ceilings. required_device: the format asked
+ * for. Fails with VIRTDISK_ERROR_WORKER_LOST ("the worker's answer: FIELD ...") since a sound worker never
+ * sends such facts.
+ */
+gboolean vd_facts_check(const VdFacts *facts, guint32 required_device, guint64 file_size, GError **error);
