@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * An image: one regular file, opened by somebody entitled to, and looked at from outside only (its type,
- * flags, host). Nobody reads its bytes here. Immutable but for the lock. Main loop only.
+ * flags, host). Nobody reads its bytes here. Immutable but for the lock. Each function may run in any thread,
+ * one at a time for one image. Those that ask the file system block as long as it does (a dead server, a
+ * user's FUSE process), so the main loop leaves vd_image_new(), vd_image_unchanged() and vd_image_lock() to a
+ * thread.
  */
 #pragma once
 
@@ -14,7 +17,7 @@ typedef struct VdImage VdImage;
 
 struct VdImage {
   gatomicrefcount refs;
-  int fd;            /* owned; blocking mode, close-on-exec */
+  int fd;            /* owned; close-on-exec; a client may share its open file description */
   char *path;        /* bytes; what the caller named or, for a descriptor, what the kernel calls it */
   char *display;     /* path as UTF-8, the rest escaped */
   gboolean writable; /* fd is O_RDWR */
@@ -22,28 +25,43 @@ struct VdImage {
   guint32 device_id; /* resolved VirtdiskDeviceId, never UNKNOWN */
   char *origin_url;  /* user.xdg.origin.url, UTF-8, at most 4096 bytes; or NULL */
   gboolean remote;   /* on a network file system */
+  guint locked;      /* image-lock.c: the bytes held */
 };
 
-/* Name of the format on the bus ("iso", "vhd", "raw"), or NULL. */
+/* Name of the format on the bus ("iso", "vhd", "vhdx", "vhds", "raw"), its vendor's GUID; or NULL. */
 const char *vd_device_id_to_format(guint32 device_id);
 const char *vd_device_id_to_vendor(guint32 device_id);
 
 /*
+ * Bytes from outside (a path, a process' name) as text for a log, a prompt, an error: UTF-8 stays; other
+ * bytes, control characters, line separators and marks that turn the direction of text become \xNN, a
+ * backslash two. (transfer full)
+ */
+char *vd_path_to_display(const char *path);
+
+/*
  * What provider the type names. device_id UNKNOWN: the extension of path decides (.iso, .vhd .avhd, .vhdx
- * .avhdx, .vhds, .img .raw; letter case does not matter). vendor: GUID text or NULL; must be unknown or fit
- * the device id. Errors: INVALID_PARAMETER (number or vendor unknown), PROVIDER_NOT_FOUND (no such extension,
- * or a format that this version does not serve).
+ * .avhdx, .vhds, .img .raw; letter case does not matter); otherwise path is not looked at and may be NULL.
+ * vendor: GUID text without braces, or NULL; must be unknown (zeros) or fit the device id.
+ * Errors: INVALID_PARAMETER (vendor is no GUID); PROVIDER_NOT_FOUND, as OpenVirtualDisk has it for "no
+ * provider for the type or extension": a device id or vendor that nobody knows, a vendor that does not make
+ * this format, no such extension, a format that this version does not serve (VHDX, VHDSET).
  */
 gboolean vd_image_resolve_type(guint32 device_id, const char *vendor, const char *path,
                                guint32 *ret_device_id, GError **error);
 
 /*
  * Takes fd (also on failure). path may be NULL: then /proc/self/fd names it. want_write: the handle will
- * write. Checks type, flags and access mode of the descriptor: O_PATH, O_APPEND, write-only, non-regular
- * files, files of proc/sysfs and the like, memfd and other files without a name are refused
- * (NOT_A_REGULAR_FILE, INVALID_PARAMETER, ACCESS_DENIED when want_write and the descriptor is read-only).
- * Host checks, with the OPEN flags that relax them: UNSUPPORTED_COMPRESSION (618), FILE_ENCRYPTED (6002),
- * FILE_SYSTEM_LIMITATION (665: a network share that this very host serves).
+ * write. Errors:
+ *   NOT_A_REGULAR_FILE       folders, pipes, sockets, devices, files of proc, sysfs and the like, files
+ *                            without a name (memfd, deleted)
+ *   INVALID_PARAMETER        not a descriptor; O_PATH, O_APPEND, O_DIRECT, write-only
+ *   ACCESS_DENIED            want_write and the descriptor is read-only; a FUSE mount of another user
+ *   WRITE_PROTECT            want_write and the file is immutable, append-only or sealed by fs-verity
+ *   SHARING_VIOLATION        the file is swap space
+ *   UNSUPPORTED_COMPRESSION, FILE_ENCRYPTED, FILE_SYSTEM_LIMITATION
+ *                            see vd_hostfile_check()
+ * and those of vd_image_resolve_type(). The flags of the descriptor are not changed, only close-on-exec set.
  * A read-only want on a writable descriptor is fine: writable tells what the descriptor can do.
  */
 VdImage *vd_image_new(int fd, const char *path, guint32 device_id, const char *vendor, gboolean want_write,
@@ -58,11 +76,16 @@ gboolean vd_image_unchanged(VdImage *self, GError **error);
 /*
  * Locks that others see: OFD locks on the bytes QEMU uses (block/file-posix.c: 100 + permission, 200 +
  * permission not shared; consistent-read 0, write 1, write-unchanged 2, resize 3) and BSD flock (exclusive
- * for write, shared for read). They belong to the open file description, so a loop device configured with fd
- * keeps them. Errors: SHARING_VIOLATION, naming the process that holds the conflicting lock where /proc/locks
- * tells. File systems without locks (ENOLCK, EOPNOTSUPP) are let through.
+ * for write, shared for read; not on network file systems, where it would cover those bytes). They belong to
+ * the open file description: a loop device configured with fd keeps them when the service goes, and two
+ * images made from one description (a client passed it twice) share them, so that the second unlock frees
+ * both. Neither sees the other, so the caller compares st first. Locking a locked image changes its mode; on
+ * failure what was held before is held again. write needs writable. Errors: SHARING_VIOLATION, naming the
+ * process that holds the conflicting lock where /proc tells; IO. File systems without locks (ENOLCK,
+ * EOPNOTSUPP, ENOSYS) are let through.
  */
 gboolean vd_image_lock(VdImage *self, gboolean write, GError **error);
+/* Not done by the last unref: a device may outlive us and rely on the locks. */
 void vd_image_unlock(VdImage *self);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdImage, vd_image_unref)
