@@ -26,14 +26,18 @@ typedef struct {
   uid_t file_owner;       /* VD_UID_INVALID: no file */
 } VdAsk;
 
+/* quota must live as long as the gate. */
 VdGate *vd_gate_new(GDBusConnection *connection, VdQuota *quota);
+/* Who still asks is told OPERATION_ABORTED. */
 void vd_gate_free(VdGate *self);
 
 /*
- * ask is copied. interactive: the caller's message carried ALLOW_INTERACTIVE_AUTHORIZATION.
- * Errors: VIRTDISK_ERROR PRIVILEGE_NOT_HELD, AUTHORIZATION_REQUIRED (would be granted after a question that
- * was not allowed), AUTHORIZATION_DISMISSED, LIMIT_EXCEEDED (too many open prompts), OPERATION_ABORTED. Each
- * names the action.
+ * ask is copied; it names at least one action (none is denied, too: an examiner that needs nothing does not
+ * ask). polkit is first asked without interaction, and again with it only if that would change the answer.
+ * The question is withdrawn when the caller leaves the bus. interactive: the caller's message carried
+ * ALLOW_INTERACTIVE_AUTHORIZATION. Errors: VIRTDISK_ERROR PRIVILEGE_NOT_HELD, AUTHORIZATION_REQUIRED (would
+ * be granted after a question that was not allowed), AUTHORIZATION_DISMISSED, LIMIT_EXCEEDED (too many open
+ * prompts), OPERATION_ABORTED. Each names the action.
  */
 void vd_gate_ask_async(VdGate *self, VdIdentity *identity, const VdAsk *ask, gboolean interactive,
                        GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);

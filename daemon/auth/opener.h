@@ -8,6 +8,7 @@
 
 #include <gio/gio.h>
 
+#include "auth/opener-protocol.h" /* VdOpenMode */
 #include "util/identity.h"
 
 /* Named deadline: an automounter or a dead server may hang an open(2). */
@@ -15,25 +16,23 @@
 /* Ceiling of openers of one uid at the same time. */
 #define VD_OPENER_MAX_PER_UID 16
 
-typedef enum {
-  VD_OPEN_READ,   /* O_RDONLY */
-  VD_OPEN_WRITE,  /* O_RDWR */
-  VD_OPEN_LOCATE, /* O_PATH: only to know which file is meant */
-} VdOpenMode;
-
 typedef struct VdOpener VdOpener;
 
 /* program: path of virtdisk-opener. */
 VdOpener *vd_opener_new(const char *program);
 VdOpener *vd_opener_ref(VdOpener *self);
 void vd_opener_unref(VdOpener *self);
+/* Another deadline than VD_OPENER_DEADLINE_MS, for openers started from now on. Milliseconds. */
+void vd_opener_set_deadline(VdOpener *self, guint deadline_ms);
 
 /*
  * path: absolute, bytes. Opened with openat2(RESOLVE_NO_MAGICLINKS), O_NONBLOCK|O_NOCTTY|O_CLOEXEC; a FIFO,
  * socket or device is never opened for I/O (the type is looked at through an O_PATH descriptor first).
- * Errors: VIRTDISK_ERROR INVALID_PARAMETER (relative, empty), NAME_TOO_LONG, FILE_NOT_FOUND, PATH_NOT_FOUND,
- * ACCESS_DENIED (one text, whether the file is there or not), WRITE_PROTECT, NOT_A_REGULAR_FILE, TIMED_OUT,
- * IO, LIMIT_EXCEEDED, OPERATION_ABORTED.
+ * Errors: VIRTDISK_ERROR INVALID_PARAMETER (relative, empty), NAME_TOO_LONG, FILE_NOT_FOUND, PATH_NOT_FOUND
+ * (also symbolic links that lead nowhere), ACCESS_DENIED (one text, whether the file is there or not),
+ * WRITE_PROTECT, NOT_A_REGULAR_FILE, SHARING_VIOLATION (a program that runs, a swap file, a lease),
+ * FILE_CHANGED, TIMED_OUT, IO, NO_RESOURCES, LIMIT_EXCEEDED, OPERATION_ABORTED, INTERNAL (the opener gave no
+ * answer).
  */
 void vd_opener_open_async(VdOpener *self, VdIdentity *identity, const char *path, VdOpenMode mode,
                           GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);

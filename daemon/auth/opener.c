@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Our end of the opener: starts the child, sends it the request, takes the descriptor, kills it at its
+ * deadline. Never opens a path itself and never waits for the child on the main loop.
+ */
+#include "auth/opener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "auth/display.h"
+#include "auth/opener-errors.h"
+#include "util/cleanup.h"
+#include "virtdisk-error.h"
+
+struct VdOpener {
+  char *program;
+  guint deadline_ms;
+  GHashTable *running; /* uid -> number of children that have not been reaped */
+};
+
+/* One place under the ceiling of a uid. Held until the child is reaped, not merely until it has answered: an
+ * open that cannot be killed goes on counting. */
+typedef struct {
+  VdOpener *opener;
+  uid_t uid;
+} Slot;
+
+typedef struct {
+  char *path;
+  VdOpenMode mode;
+  uid_t uid;
+  guint deadline_ms;
+  GBytes *request;
+  GSubprocess *child;
+  GSocketConnection *connection;
+  GSource *sources[3]; /* answer, deadline, cancellable */
+} Call;
+
+static void opener_clear(gpointer box)
+{
+  VdOpener *self = box;
+
+  g_free(self->program);
+  g_hash_table_unref(self->running);
+}
+
+VdOpener *vd_opener_new(const char *program)
+{
+  VdOpener *self = g_rc_box_new0(VdOpener);
+
+  self->program = g_strdup(program);
+  self->deadline_ms = VD_OPENER_DEADLINE_MS;
+  self->running = g_hash_table_new(NULL, NULL);
+  return self;
+}
+
+VdOpener *vd_opener_ref(VdOpener *self)
+{
+  return g_rc_box_acquire(self);
+}
+
+void vd_opener_unref(VdOpener *self)
+{
+  g_rc_box_release_full(self, opener_clear);
+}
+
+void vd_opener_set_deadline(VdOpener *self, guint deadline_ms)
+{
+  self->deadline_ms = deadline_ms;
+}
+
+static guint running_of(VdOpener *self, uid_t uid)
+{
+  return GPOINTER_TO_UINT(g_hash_table_lookup(self->running, GUINT_TO_POINTER(uid)));
+}
+
+static void set_running(VdOpener *self, uid_t uid, guint n)
+{
+  if (n == 0)
+    g_hash_table_remove(self->running, GUINT_TO_POINTER(uid));
+  else
+    g_hash_table_insert(self->running, GUINT_TO_POINTER(uid), GUINT_TO_POINTER(n));
+}
+
+static Slot *slot_take(VdOpener *self, uid_t uid, GError **error)
+{
+  guint n = running_of(self, uid);
+  Slot *slot;
+
+  if (n >= VD_OPENER_MAX_PER_UID) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_LIMIT_EXCEEDED,
+                "User %u has %u files being opened already, the most allowed", (guint)uid, n);
+    return NULL;
+  }
+  set_running(self, uid, n + 1);
+  slot = g_new0(Slot, 1);
+  slot->opener = vd_opener_ref(self);
+  slot->uid = uid;
+  return slot;
+}
+
+static void slot_free(Slot *slot)
+{
+  set_running(slot->opener, slot->uid, running_of(slot->opener, slot->uid) - 1);
+  vd_opener_unref(slot->opener);
+  g_free(slot);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Slot, slot_free)
+
+static void drop_sources(Call *call)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS(call->sources); i++) {
+    if (call->sources[i] != NULL)
+      g_source_destroy(call->sources[i]);
+    g_clear_pointer(&call->sources[i], g_source_unref);
+  }
+}
+
+static void call_free(gpointer data)
+{
+  Call *call = data;
+
+  drop_sources(call);
+  g_clear_object(&call->connection);
+  if (call->child != NULL)
+    g_subprocess_force_exit(call->child); /* nothing happens if it has ended */
+  g_clear_object(&call->child);
+  g_bytes_unref(call->request);
+  g_free(call->path);
+  g_free(call);
+}
+
+/* Ends the call; the child, if it still runs, is of no use to anybody. */
+static void fail(GTask *task, GError *error)
+{
+  Call *call = g_task_get_task_data(task);
+
+  drop_sources(call);
+  g_subprocess_force_exit(call->child);
+  g_task_return_error(task, error);
+}
+
+static gboolean on_deadline(gpointer user_data)
+{
+  g_autoptr(GTask) task = g_object_ref(user_data);
+  Call *call = g_task_get_task_data(task);
+  g_autofree char *display = vd_display_path(call->path);
+
+  fail(task, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_TIMED_OUT, "%s did not open within %u ms", display,
+                         call->deadline_ms));
+  return G_SOURCE_REMOVE;
+}
+
+static gboolean on_cancelled(GCancellable *cancellable, gpointer user_data)
+{
+  g_autoptr(GTask) task = g_object_ref(user_data);
+
+  fail(task, g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_OPERATION_ABORTED,
+                                 "Opening the file was cancelled"));
+  return G_SOURCE_REMOVE;
+}
+
+/* Takes the answer from the socket. Returns the bytes received, 0 when the child closed its end, -1 and
+ * errno; *ret_fd is -1 or belongs to the caller. */
+static ssize_t take_answer(int socket_fd, VdOpenerReply *ret_answer, int *ret_fd)
+{
+  struct iovec iov = {ret_answer, sizeof *ret_answer};
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control = {.bytes = {0}};
+  /* CMSG_LEN, not CMSG_SPACE: the padding has room for a second descriptor, which would be lost here. */
+  struct msghdr message = {
+      .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_LEN(sizeof(int))};
+  ssize_t n = recvmsg(socket_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+
+  *ret_fd = -1;
+  if (n > 0 && message.msg_controllen >= CMSG_LEN(sizeof(int)) && control.header.cmsg_level == SOL_SOCKET &&
+      control.header.cmsg_type == SCM_RIGHTS)
+    memcpy(ret_fd, CMSG_DATA(&control.header), sizeof *ret_fd);
+  return n;
+}
+
+/* The descriptor is what was asked for; the child is believed in nothing that can be seen without waiting. */
+static gboolean is_as_asked(int fd, VdOpenMode mode)
+{
+  int flags = fcntl(fd, F_GETFL);
+
+  if (flags < 0)
+    return FALSE;
+  if (mode == VD_OPEN_LOCATE)
+    return (flags & O_PATH) != 0;
+  return (flags & (O_PATH | O_APPEND | O_NONBLOCK)) == 0 &&
+         (flags & O_ACCMODE) == (mode == VD_OPEN_WRITE ? O_RDWR : O_RDONLY);
+}
+
+static gboolean on_answer(GSocket *socket, GIOCondition condition, gpointer user_data)
+{
+  g_autoptr(GTask) task = g_object_ref(user_data);
+  Call *call = g_task_get_task_data(task);
+  VdOpenerReply answer;
+  vd_autofd fd = -1;
+  ssize_t n = take_answer(g_socket_get_fd(socket), &answer, &fd);
+
+  if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    return G_SOURCE_CONTINUE;
+  if (n != sizeof answer || answer.magic != VD_OPENER_MAGIC || answer.stage >= VD_OPENER_N_STAGES ||
+      (answer.stage == VD_OPENER_DONE) != (fd >= 0) || (fd >= 0 && !is_as_asked(fd, call->mode)))
+    fail(task, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_INTERNAL,
+                           "The opener ended without a usable answer (%zd of %zu bytes)", MAX(n, 0),
+                           sizeof answer));
+  else if (fd < 0)
+    fail(task, vd_opener_error(&answer, call->path, call->uid));
+  else {
+    drop_sources(call);
+    g_task_return_int(task, vd_steal_fd(&fd));
+  }
+  return G_SOURCE_REMOVE;
+}
+
+/* A request that could not be written means a dead child, which the end of its socket tells better. */
+static void request_done(GObject *stream, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+
+  g_output_stream_write_all_finish(G_OUTPUT_STREAM(stream), result, NULL, NULL);
+}
+
+/* GSubprocess has reaped it. */
+static void child_done(GObject *child, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(Slot) slot = user_data;
+
+  g_subprocess_wait_finish(G_SUBPROCESS(child), result, NULL);
+}
+
+static GBytes *request_new(VdIdentity *identity, const char *path, VdOpenMode mode)
+{
+  VdOpenerRequest header = {.magic = VD_OPENER_MAGIC,
+                            .mode = mode,
+                            .uid = identity->uid,
+                            .gid = identity->gid,
+                            .n_groups = identity->n_groups,
+                            .path_length = strlen(path)};
+  GByteArray *bytes = g_byte_array_new();
+
+  g_byte_array_append(bytes, (const guint8 *)&header, sizeof header);
+  if (identity->n_groups > 0)
+    g_byte_array_append(bytes, (const guint8 *)identity->groups,
+                        identity->n_groups * sizeof *identity->groups);
+  g_byte_array_append(bytes, (const guint8 *)path, header.path_length);
+  return g_byte_array_free_to_bytes(bytes);
+}
+
+/* Starts the child with one end of a socket pair and nothing else: no environment, null streams, "/". */
+static gboolean start_child(VdOpener *self, Call *call, GError **error)
+{
+  g_autoptr(GSubprocessLauncher) launcher =
+      g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_SILENCE);
+  char *no_environment[] = {NULL};
+  g_autoptr(GSocket) socket = NULL;
+  int ends[2];
+
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
+    int saved = errno;
+
+    g_set_error(error, G_IO_ERROR, g_io_error_from_errno(saved), "socketpair: %s", g_strerror(saved));
+    return FALSE;
+  }
+  g_subprocess_launcher_take_fd(launcher, ends[1], VD_OPENER_SOCKET);
+  socket = g_socket_new_from_fd(ends[0], error);
+  if (socket == NULL) {
+    close(ends[0]);
+    return FALSE;
+  }
+  call->connection = g_socket_connection_factory_create_connection(socket);
+  g_subprocess_launcher_set_environ(launcher, no_environment);
+  g_subprocess_launcher_set_cwd(launcher, "/");
+  call->child = g_subprocess_launcher_spawn(launcher, error, self->program, NULL);
+  return call->child != NULL;
+}
+
+/* A source holds the task and the task its sources: drop_sources(), on every way out, cuts the ring. */
+static void add_source(GTask *task, guint index, GSource *source, GSourceFunc callback)
+{
+  Call *call = g_task_get_task_data(task);
+
+  g_source_set_callback(source, callback, g_object_ref(task), g_object_unref);
+  g_source_attach(source, g_task_get_context(task));
+  call->sources[index] = source;
+}
+
+static void converse(GTask *task)
+{
+  Call *call = g_task_get_task_data(task);
+  GSocket *socket = g_socket_connection_get_socket(call->connection);
+  GCancellable *cancellable = g_task_get_cancellable(task);
+  gsize length;
+  const void *bytes = g_bytes_get_data(call->request, &length);
+
+  add_source(task, 0, g_socket_create_source(socket, G_IO_IN, NULL), G_SOURCE_FUNC(on_answer));
+  add_source(task, 1, g_timeout_source_new(call->deadline_ms), on_deadline);
+  if (cancellable != NULL)
+    add_source(task, 2, g_cancellable_source_new(cancellable), G_SOURCE_FUNC(on_cancelled));
+  g_output_stream_write_all_async(g_io_stream_get_output_stream(G_IO_STREAM(call->connection)), bytes, length,
+                                  G_PRIORITY_DEFAULT, NULL, request_done, g_object_ref(task));
+}
+
+static gboolean check_path(const char *path, GError **error)
+{
+  if (path == NULL || path[0] != '/') {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
+                path == NULL || path[0] == '\0' ? "The path is empty" : "The path is not absolute");
+    return FALSE;
+  }
+  if (strlen(path) > VD_OPENER_MAX_PATH) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NAME_TOO_LONG, "The path has %zu bytes; the most is %d",
+                strlen(path), VD_OPENER_MAX_PATH);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+void vd_opener_open_async(VdOpener *self, VdIdentity *identity, const char *path, VdOpenMode mode,
+                          GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr(GTask) task = g_task_new(NULL, cancellable, callback, user_data);
+  GError *error = NULL;
+  g_autoptr(GError) why = NULL;
+  g_autoptr(Slot) slot = NULL;
+  Call *call;
+
+  g_task_set_source_tag(task, vd_opener_open_async);
+  g_task_set_check_cancellable(task, FALSE); /* an open descriptor must never be dropped with the answer */
+  if (!check_path(path, &error) || (slot = slot_take(self, identity->uid, &error)) == NULL) {
+    g_task_return_error(task, error);
+    return;
+  }
+  call = g_new0(Call, 1);
+  g_task_set_task_data(task, call, call_free);
+  call->path = g_strdup(path);
+  call->mode = mode;
+  call->uid = identity->uid;
+  call->deadline_ms = self->deadline_ms;
+  call->request = request_new(identity, path, mode);
+  if (!start_child(self, call, &why)) {
+    g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_NO_RESOURCES, "Cannot start %s: %s",
+                            self->program, why->message);
+    return;
+  }
+  g_subprocess_wait_async(call->child, NULL, child_done, g_steal_pointer(&slot));
+  converse(task);
+}
+
+int vd_opener_open_finish(VdOpener *self, GAsyncResult *result, GError **error)
+{
+  g_return_val_if_fail(g_task_is_valid(result, NULL), -1);
+  return (int)g_task_propagate_int(G_TASK(result), error);
+}
