@@ -369,7 +369,7 @@ static gboolean is_swap(const char *text, const struct stat *st)
 
   for (char **line = lines; *line; line++) {
     g_auto(GStrv) fields = g_strsplit_set(*line, " \t", 2);
-    g_autofree char *path = **fields ? g_strcompress(fields[0]) : NULL;
+    g_autofree char *path = fields[0] ? g_strcompress(fields[0]) : NULL;
     struct stat swap;
 
     if (path && *path == '/' && stat(path, &swap) == 0 && swap.st_dev == st->st_dev &&
