@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The face on the bus: puts manager, handles and disks there and takes them away again. Main loop only. */
+#pragma once
+
+#include <gio/gio.h>
+
+#include "auth/gate.h"
+#include "auth/opener.h"
+#include "auth/quota.h"
+#include "manager.h"
+
+typedef struct VdService VdService;
+
+/* Exports everything at connection; the caller takes the bus name afterwards. */
+VdService *vd_service_new(GDBusConnection *connection, VdManager *manager, VdOpener *opener, GError **error);
+void vd_service_free(VdService *self);

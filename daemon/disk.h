@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A disk: an image opened by us, known by the file's device and inode. It lives while it has a handle or an attachment.
+ * Written on the main loop by the manager only; everybody else reads.
+ */
+#pragma once
+
+#include <gio/gio.h>
+
+#include "access.h"
+#include "attach/device.h"
+#include "disk-states.h"
+#include "handle.h"
+#include "worker/facts.h"
+
+/* What one attachment is, from the intent to the end. */
+typedef struct {
+  char *tag; /* names it in the kernel, in /run and on the bus */
+  VdDevice *device; /* NULL while pending */
+  VdAttachPlan plan;
+  VdIdentity *owner;
+  char *session; /* lifetime session: id of the login session */
+  gboolean opened_read_only;
+  gboolean was_mounted;
+  guint64 attached_at; /* seconds since the epoch */
+  guint grace_source;  /* detach-on-unmount: the time after the last unmount */
+  gpointer charge;
+  GDestroyNotify free_charge;
+} VdAttachment;
+
+struct VdDisk {
+  gatomicrefcount refs;
+  dev_t image_dev;
+  ino_t image_ino;
+  char *path; /* bytes */
+  char *display;
+  guint32 device_id;
+  char *origin_url;
+  uid_t image_uid;
+  gid_t image_gid;
+  mode_t image_mode;
+  gboolean remote;
+  gboolean has_facts;
+  VdFacts facts;
+  VdDiskState state;
+  GPtrArray *handles;       /* element VdHandle*, not owned: each handle owns its disk */
+  VdAttachment *attachment; /* NULL in state OPEN */
+};
+
+VdDisk *vd_disk_new(const VdImage *image);
+VdDisk *vd_disk_ref(VdDisk *self);
+void vd_disk_unref(VdDisk *self);
+/* The one writer of the state: checks the table, logs the step. FALSE: not legal now. */
+gboolean vd_disk_step(VdDisk *self, VdDiskEvent event);
+/* What the bus calls the state: ATTACHED without a handle is attached-not-open. */
+const char *vd_disk_state_word(VdDisk *self);
+/* Handles that are not opening and not except. */
+guint vd_disk_count_handles(VdDisk *self, const VdHandle *except);
+void vd_attachment_free(VdAttachment *self);
+/* Bytes that the image takes on the host (st_blocks); 0 if it cannot be looked at. */
+guint64 vd_disk_physical_size(VdDisk *self);
+const char *vd_disk_format(VdDisk *self);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdDisk, vd_disk_unref)

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "info.h"
+
+#include "hostfile.h"
+#include "util/guid.h"
+
+static gboolean invalid_type(VdDisk *disk, guint32 version, GError **error)
+{
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_TYPE,
+              "information %u does not exist for %s (format %s, subtype %u)", version, disk->display,
+              vd_disk_format(disk), disk->facts.subtype);
+  return FALSE;
+}
+
+static gboolean get_size(VdDisk *disk, VdInfo *info)
+{
+  info->size.virtual_size = disk->facts.virtual_size;
+  info->size.physical_size = vd_disk_physical_size(disk);
+  info->size.block_size = disk->facts.block_size;
+  info->size.sector_size = disk->facts.sector_size;
+  return TRUE;
+}
+
+static gboolean get_identifier(VdDisk *disk, VdInfo *info, GError **error)
+{
+  if (!disk->facts.has_identifier)
+    return invalid_type(disk, info->version, error);
+  vd_guid_format(disk->facts.identifier, info->identifier);
+  return TRUE;
+}
+
+static gboolean get_physical_disk(VdDisk *disk, VdInfo *info)
+{
+  gboolean removable;
+
+  vd_hostfile_host_disk(disk->image_dev, &info->physical_disk.logical_sector_size,
+                        &info->physical_disk.physical_sector_size, &removable);
+  info->physical_disk.is_remote = disk->remote;
+  return TRUE;
+}
+
+static gboolean get_smallest(VdDisk *disk, VdInfo *info, GError **error)
+{
+  if (disk->device_id == VIRTDISK_DEVICE_ISO)
+    return invalid_type(disk, info->version, error);
+  if (disk->facts.smallest_safe_size == 0) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE,
+                "%s has no partition table that says what is safe", disk->display);
+    return FALSE;
+  }
+  info->smallest_safe_virtual_size = disk->facts.smallest_safe_size;
+  return TRUE;
+}
+
+static gboolean get_for_vhd(VdDisk *disk, VdInfo *info, GError **error)
+{
+  if (disk->device_id == VIRTDISK_DEVICE_ISO)
+    return invalid_type(disk, info->version, error);
+  switch (info->version) {
+  case VIRTDISK_INFO_PROVIDER_SUBTYPE:
+    info->provider_subtype = disk->facts.subtype;
+    return TRUE;
+  case VIRTDISK_INFO_IS_4K_ALIGNED:
+    info->is_4k_aligned = disk->facts.is_4k_aligned != 0;
+    return TRUE;
+  case VIRTDISK_INFO_VHD_PHYSICAL_SECTOR_SIZE:
+    info->vhd_physical_sector_size = disk->facts.physical_sector_size;
+    return TRUE;
+  default:
+    /* The payload of these formats is one run of the file: nothing to be in pieces. */
+    info->fragmentation_percentage = 0;
+    return TRUE;
+  }
+}
+
+gboolean vd_info_get(VdHandle *handle, guint32 version, VdInfo *ret_info, GError **error)
+{
+  VdDisk *disk = handle->disk;
+
+  *ret_info = (VdInfo){.version = version};
+  if ((handle->rights.mask & VIRTDISK_ACCESS_GET_INFO) == 0) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED,
+                "the handle was opened without GET_INFO (its access is 0x%08x)", handle->rights.mask);
+    return FALSE;
+  }
+  switch (version) {
+  case VIRTDISK_INFO_SIZE:
+    return get_size(disk, ret_info);
+  case VIRTDISK_INFO_IDENTIFIER:
+    return get_identifier(disk, ret_info, error);
+  case VIRTDISK_INFO_VIRTUAL_STORAGE_TYPE:
+    ret_info->type.device_id = disk->device_id;
+    ret_info->type.vendor = vd_device_id_to_vendor(disk->device_id);
+    return TRUE;
+  case VIRTDISK_INFO_PROVIDER_SUBTYPE:
+  case VIRTDISK_INFO_IS_4K_ALIGNED:
+  case VIRTDISK_INFO_VHD_PHYSICAL_SECTOR_SIZE:
+  case VIRTDISK_INFO_FRAGMENTATION:
+    return get_for_vhd(disk, ret_info, error);
+  case VIRTDISK_INFO_PHYSICAL_DISK:
+    return get_physical_disk(disk, ret_info);
+  case VIRTDISK_INFO_SMALLEST_SAFE_VIRTUAL_SIZE:
+    return get_smallest(disk, ret_info, error);
+  case VIRTDISK_INFO_IS_LOADED:
+    ret_info->is_loaded = disk->attachment != NULL && disk->attachment->device != NULL;
+    return TRUE;
+  case VIRTDISK_INFO_PARENT_LOCATION:
+  case VIRTDISK_INFO_PARENT_IDENTIFIER:
+  case VIRTDISK_INFO_PARENT_TIMESTAMP:
+  case VIRTDISK_INFO_VIRTUAL_DISK_ID:
+  case VIRTDISK_INFO_CHANGE_TRACKING_STATE:
+    return invalid_type(disk, version, error);
+  default:
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "information %u is not 1 to 15", version);
+    return FALSE;
+  }
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* GetVirtualDiskInformation: one answer per GET_VIRTUAL_DISK_INFO_VERSION. Main loop only. */
+#pragma once
+
+#include "manager.h"
+
+/* GET_VIRTUAL_DISK_INFO; the member that version names is set. Strings are borrowed from the disk. */
+typedef struct {
+  guint32 version;
+  union {
+    struct {
+      guint64 virtual_size, physical_size; /* bytes */
+      guint32 block_size, sector_size;     /* bytes */
+    } size;
+    char identifier[37]; /* GUID text */
+    struct {
+      guint32 device_id;
+      const char *vendor;
+    } type;
+    guint32 provider_subtype;
+    gboolean is_4k_aligned;
+    struct {
+      guint32 logical_sector_size, physical_sector_size; /* bytes; of the host's disk */
+      gboolean is_remote;
+    } physical_disk;
+    guint32 vhd_physical_sector_size; /* bytes */
+    guint64 smallest_safe_virtual_size; /* bytes */
+    guint32 fragmentation_percentage;
+    gboolean is_loaded;
+  };
+} VdInfo;
+
+/*
+ * Errors: ACCESS_DENIED (no GET_INFO right), INVALID_PARAMETER (no such version), VHD_INVALID_TYPE (the format or
+ * subtype has no such thing), VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE (no partition table).
+ */
+gboolean vd_info_get(VdHandle *handle, guint32 version, VdInfo *ret_info, GError **error);

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* virtdiskd: options, signals, the bus name. Everything else is elsewhere. */
+#include <gio/gio.h>
+#include <glib-unix.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "config.h"
+#if HAVE_LIBSYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "auth/opener.h"
+#include "boot-attach.h"
+#include "bus/service.h"
+#include "manager.h"
+#include "names.h"
+
+typedef struct {
+  char *bus;
+  char *rundir;
+  char *statedir;
+  char *libexecdir;
+  char *worker_user;
+  gboolean attach_boot;
+  gboolean version;
+} Options;
+
+typedef struct {
+  Options options;
+  GMainLoop *loop;
+  GDBusConnection *connection;
+  VdOpener *opener;
+  VdWorkerClient *worker;
+  VdManager *manager;
+  VdService *service;
+  guint owner_id;
+  int status;
+} Daemon;
+
+static void notify(const char *state)
+{
+#if HAVE_LIBSYSTEMD
+  sd_notify(0, state);
+#endif
+}
+
+static void opener_open_async(gpointer opener, VdIdentity *identity, const char *path, VdSourceMode mode,
+                              GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+{
+  static const VdOpenMode modes[] = {VD_OPEN_READ, VD_OPEN_WRITE, VD_OPEN_LOCATE};
+
+  vd_opener_open_async(opener, identity, path, modes[mode], cancellable, callback, user_data);
+}
+
+static int opener_open_finish(gpointer opener, GAsyncResult *result, GError **error)
+{
+  return vd_opener_open_finish(opener, result, error);
+}
+
+static void quit(Daemon *self, int status)
+{
+  self->status = status;
+  g_main_loop_quit(self->loop);
+}
+
+static gboolean on_terminate(gpointer user_data)
+{
+  notify("STOPPING=1");
+  quit(user_data, EXIT_SUCCESS);
+  return G_SOURCE_CONTINUE;
+}
+
+static void on_name_acquired(GDBusConnection *connection, const char *name, gpointer user_data)
+{
+  notify("READY=1");
+}
+
+static void on_name_lost(GDBusConnection *connection, const char *name, gpointer user_data)
+{
+  g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "the name %s is not ours%s", name,
+                   connection == NULL ? ": the bus is gone" : "");
+  quit(user_data, EXIT_FAILURE);
+}
+
+static void on_boot_done(guint failed, gpointer user_data)
+{
+  quit(user_data, failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
+static GDBusConnection *connect_bus(const char *bus, GError **error)
+{
+  g_autofree char *address = NULL;
+
+  if (g_strcmp0(bus, "system") == 0)
+    address = g_dbus_address_get_for_bus_sync(G_BUS_TYPE_SYSTEM, NULL, error);
+  else
+    address = g_strdup(bus);
+  if (address == NULL)
+    return NULL;
+  return g_dbus_connection_new_for_address_sync(
+      address, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT | G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION, NULL,
+      NULL, error);
+}
+
+/* The bus' own id: unique names mean something on this very bus only. */
+static char *get_bus_id(GDBusConnection *connection, GError **error)
+{
+  g_autoptr(GVariant) answer =
+      g_dbus_connection_call_sync(connection, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                  "GetId", NULL, G_VARIANT_TYPE("(s)"), G_DBUS_CALL_FLAGS_NONE, -1, NULL, error);
+  char *id = NULL;
+
+  if (answer != NULL)
+    g_variant_get(answer, "(s)", &id);
+  return id;
+}
+
+static void make_core(Daemon *self)
+{
+  g_autofree char *opener = g_build_filename(self->options.libexecdir, "virtdisk-opener", NULL);
+  g_autofree char *worker = g_build_filename(self->options.libexecdir, "virtdisk-worker", NULL);
+  VdManagerConfig config = {
+      .rundir = self->options.rundir,
+      .statedir = self->options.statedir,
+      .source = {.open_async = opener_open_async, .open_finish = opener_open_finish},
+  };
+
+  self->opener = vd_opener_new(opener);
+  self->worker = vd_worker_client_new(worker, self->options.worker_user, 0);
+  config.source.opener = self->opener;
+  config.worker = self->worker;
+  self->manager = vd_manager_new(&config);
+}
+
+/* What is there is read before the name is taken: whoever sees the name sees the disks. */
+static gboolean start_service(Daemon *self, GError **error)
+{
+  g_autofree char *bus_id = NULL;
+
+  self->connection = connect_bus(self->options.bus, error);
+  if (self->connection == NULL)
+    return FALSE;
+  bus_id = get_bus_id(self->connection, error);
+  if (bus_id == NULL)
+    return FALSE;
+  vd_manager_restore(self->manager, bus_id);
+  self->service = vd_service_new(self->connection, self->manager, self->opener, error);
+  if (self->service == NULL)
+    return FALSE;
+  self->owner_id = g_bus_own_name_on_connection(self->connection, VD_BUS_NAME, G_BUS_NAME_OWNER_FLAGS_DO_NOT_QUEUE,
+                                                on_name_acquired, on_name_lost, self, NULL);
+  return TRUE;
+}
+
+static gboolean start(Daemon *self, GError **error)
+{
+  make_core(self);
+  if (!self->options.attach_boot)
+    return start_service(self, error);
+  vd_manager_restore(self->manager, NULL);
+  vd_boot_attach(self->manager, self->options.statedir, on_boot_done, self);
+  return TRUE;
+}
+
+static gboolean parse_options(Options *options, int *argc, char ***argv, GError **error)
+{
+  const GOptionEntry entries[] = {
+      {"bus", 0, 0, G_OPTION_ARG_STRING, &options->bus, "Bus to serve on: system, or an address", "BUS"},
+      {"rundir", 0, 0, G_OPTION_ARG_FILENAME, &options->rundir, "Where running state is kept", "DIR"},
+      {"statedir", 0, 0, G_OPTION_ARG_FILENAME, &options->statedir, "Where boot attachments are kept", "DIR"},
+      {"libexecdir", 0, 0, G_OPTION_ARG_FILENAME, &options->libexecdir, "Where opener and worker are", "DIR"},
+      {"worker-user", 0, 0, G_OPTION_ARG_STRING, &options->worker_user, "Account the worker runs as", "USER"},
+      {"attach-boot", 0, 0, G_OPTION_ARG_NONE, &options->attach_boot,
+       "Attach what is to be attached at boot, without a bus, and exit", NULL},
+      {"version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version", NULL},
+      {NULL},
+  };
+  g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+
+  *options = (Options){
+      .bus = g_strdup("system"),
+      .rundir = g_strdup(VD_RUNDIR),
+      .statedir = g_strdup(VD_STATEDIR),
+      .libexecdir = g_strdup(VD_LIBEXECDIR),
+      .worker_user = g_strdup(VD_WORKER_USER),
+  };
+  g_option_context_set_summary(context, "Serves org.virtdisk1: disk images as block devices.");
+  g_option_context_add_main_entries(context, entries, NULL);
+  if (!g_option_context_parse(context, argc, argv, error))
+    return FALSE;
+  if (*argc > 1) {
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "unexpected argument “%s”", (*argv)[1]);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+static void daemon_clear(Daemon *self)
+{
+  g_clear_handle_id(&self->owner_id, g_bus_unown_name);
+  if (self->manager != NULL)
+    vd_manager_relinquish(self->manager);
+  g_clear_pointer(&self->service, vd_service_free);
+  g_clear_object(&self->manager);
+  g_clear_pointer(&self->worker, vd_worker_client_unref);
+  g_clear_pointer(&self->opener, vd_opener_unref);
+  g_clear_object(&self->connection);
+  g_clear_pointer(&self->loop, g_main_loop_unref);
+  g_free(self->options.bus);
+  g_free(self->options.rundir);
+  g_free(self->options.statedir);
+  g_free(self->options.libexecdir);
+  g_free(self->options.worker_user);
+}
+
+int main(int argc, char **argv)
+{
+  __attribute__((cleanup(daemon_clear))) Daemon self = {.status = EXIT_FAILURE};
+  g_autoptr(GError) error = NULL;
+
+  setlocale(LC_ALL, "");
+  umask(0077);
+  signal(SIGPIPE, SIG_IGN);
+  if (!parse_options(&self.options, &argc, &argv, &error)) {
+    g_printerr("virtdiskd: %s\n", error->message);
+    return 2;
+  }
+  if (self.options.version) {
+    g_print("virtdiskd %s\n", VD_VERSION);
+    return EXIT_SUCCESS;
+  }
+  self.loop = g_main_loop_new(NULL, FALSE);
+  g_unix_signal_add(SIGTERM, on_terminate, &self);
+  g_unix_signal_add(SIGINT, on_terminate, &self);
+  if (!start(&self, &error)) {
+    g_printerr("virtdiskd: %s\n", error->message);
+    return EXIT_FAILURE;
+  }
+  g_main_loop_run(self.loop);
+  return self.status;
+}

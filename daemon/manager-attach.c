@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* From handle to device: intent on disk, then the kernel, then the record complete. Each failure undoes what stands. */
+#include "manager-private.h"
+#include "store/boot.h"
+
+#include <string.h>
+
+typedef struct {
+  VdHandle *handle;
+  VdDisk *disk;
+} Attach;
+
+static void attach_free(gpointer data)
+{
+  Attach *attach = data;
+
+  g_clear_pointer(&attach->handle, vd_handle_unref);
+  g_clear_pointer(&attach->disk, vd_disk_unref);
+  g_free(attach);
+}
+
+/* Boot records: what AT_BOOT asks to be done again. */
+
+static gboolean save_boot(VdManager *self, VdDisk *disk, const VdAttachPlan *plan, GError **error)
+{
+  VdBootRecord record = {
+      .path = disk->path,
+      .uid = disk->attachment->owner->uid,
+      .device_id = disk->device_id,
+      .open_flags = plan->direct_io ? 0 : VIRTDISK_OPEN_CACHED_IO,
+      .attach_flags = plan->flags,
+      .read_only = plan->read_only,
+      .detach_on_unmount = plan->detach_on_unmount,
+      .sector_size = plan->sector_size,
+      .partition_scan = plan->partition_scan,
+      .restricted_offset = plan->whole ? 0 : plan->skip,
+      .restricted_length = plan->whole ? 0 : plan->size,
+      .node_uid = plan->uid,
+      .node_gid = plan->gid,
+      .node_mode = plan->uid == VD_UID_INVALID ? -1 : (gint64)plan->mode,
+  };
+
+  return vd_boot_save(self->statedir, &record, error);
+}
+
+/* The plan: parameters against rights, facts and the file as it is now. */
+
+static gboolean check_file(VdDisk *disk, VdImage *image, GError **error)
+{
+  struct stat st;
+
+  if (fstat(image->fd, &st) < 0 || (guint64)st.st_size != disk->facts.file_size) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED, "%s has changed its size since it was opened",
+                disk->display);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+static gboolean check_state(VdDisk *disk, VdHandle *handle, GError **error)
+{
+  if (disk->attachment == NULL)
+    return TRUE;
+  if (handle->attacher) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_BAD_COMMAND, "%s was attached through this handle already",
+                disk->display);
+    return FALSE;
+  }
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is attached already%s%s", disk->display,
+              disk->attachment->device != NULL ? " as " : "",
+              disk->attachment->device != NULL ? vd_device_get_info(disk->attachment->device)->path : "");
+  return FALSE;
+}
+
+gboolean vd_manager_may_attach_handle(VdManager *self, VdHandle *handle, GError **error)
+{
+  return check_state(handle->disk, handle, error);
+}
+
+static gboolean make_plan(VdHandle *handle, const VdAttachParams *params, VdAttachPlan *ret_plan, GError **error)
+{
+  VdDisk *disk = handle->disk;
+
+  if (!check_state(disk, handle, error))
+    return FALSE;
+  if (handle->image == NULL) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_BAD_COMMAND,
+                "the service was restarted after this handle was opened: open %s again", disk->display);
+    return FALSE;
+  }
+  return vd_access_attach(params, &handle->rights, &disk->facts, handle->owner->uid, disk->image_uid, disk->image_gid,
+                          disk->image_mode, ret_plan, error) &&
+         check_file(disk, handle->image, error);
+}
+
+/* The specification for the kernel */
+
+static char *display_name(VdDisk *disk)
+{
+  g_autofree char *base = g_path_get_basename(disk->display);
+
+  /* Goes into a udev property: nothing that udev would substitute, quote or break a line at. */
+  return g_strcanon(g_steal_pointer(&base),
+                    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ._-+=@", '_');
+}
+
+/* NULL-terminated, element char*. */
+static GPtrArray *make_udev_env(VdDisk *disk)
+{
+  const VdAttachment *a = disk->attachment;
+  GPtrArray *env = g_ptr_array_new_with_free_func(g_free);
+  g_autofree char *name = display_name(disk);
+
+  g_ptr_array_add(env, g_strdup_printf("VIRTDISK_TAG=%s", a->tag));
+  g_ptr_array_add(env, g_strdup_printf("VIRTDISK_OWNER_UID=%u", (guint)a->owner->uid));
+  g_ptr_array_add(env, g_strdup_printf("UDISKS_NAME=%s", name));
+  if ((a->plan.flags & VIRTDISK_ATTACH_NO_DRIVE_LETTER) != 0)
+    g_ptr_array_add(env, g_strdup("UDISKS_AUTO=0"));
+  if (a->plan.uid != VD_UID_INVALID) {
+    g_ptr_array_add(env, g_strdup_printf("VIRTDISK_UID=%u", (guint)a->plan.uid));
+    g_ptr_array_add(env, g_strdup_printf("VIRTDISK_GID=%u", (guint)a->plan.gid));
+    g_ptr_array_add(env, g_strdup_printf("VIRTDISK_MODE=0%o", (guint)a->plan.mode));
+  }
+  g_ptr_array_add(env, NULL);
+  return env;
+}
+
+static gsize copy_partitions(const VdFacts *facts, VdPartitionSpec *out)
+{
+  gsize n = 0;
+
+  for (guint i = 0; i < facts->n_contents; i++)
+    if (facts->contents[i].partition != 0)
+      out[n++] = (VdPartitionSpec){facts->contents[i].partition, facts->contents[i].offset, facts->contents[i].size};
+  return n;
+}
+
+static void start_device(VdManager *self, Attach *attach, GCancellable *cancellable, GAsyncReadyCallback callback,
+                         gpointer user_data)
+{
+  VdDisk *disk = attach->disk;
+  const VdAttachment *a = disk->attachment;
+  VdPartitionSpec partitions[VD_MAX_PARTITIONS + 1];
+  g_autoptr(GPtrArray) env = make_udev_env(disk);
+  VdAttachSpec spec = {
+      .tag = a->tag,
+      .fd = attach->handle->image->fd,
+      .offset = a->plan.offset,
+      .size = a->plan.size,
+      .sector_size = a->plan.sector_size,
+      .read_only = a->plan.read_only,
+      .direct_io = a->plan.direct_io,
+      .partition_scan = a->plan.partition_scan,
+      .partitions = partitions,
+      .uid = a->plan.uid,
+      .gid = a->plan.gid,
+      .mode = a->plan.mode,
+      .udev_env = (const char *const *)env->pdata,
+      .rundir = self->rundir,
+  };
+
+  if (a->plan.whole)
+    spec.n_partitions = copy_partitions(&disk->facts, partitions);
+  vd_device_attach_async(&spec, cancellable, callback, user_data);
+}
+
+/* attach */
+
+static void end_attachment(VdManager *self, VdDisk *disk)
+{
+  VdAttachment *a = g_steal_pointer(&disk->attachment);
+
+  for (guint i = 0; i < disk->handles->len; i++)
+    ((VdHandle *)g_ptr_array_index(disk->handles, i))->attacher = FALSE;
+  vd_run_remove(self->rundir, a->tag);
+  vd_attachment_free(a);
+  vd_manager_collect(self, disk);
+}
+
+void vd_manager_forget_attachment(VdManager *self, VdDisk *disk)
+{
+  g_autoptr(VdDisk) alive = vd_disk_ref(disk);
+
+  vd_manager_emit(self, VD_SIGNAL_DISK_REMOVED, disk);
+  end_attachment(self, disk);
+}
+
+static void on_device_gone(VdDevice *device, gpointer user_data)
+{
+  VdManager *self = user_data;
+  g_autoptr(GPtrArray) list = vd_manager_list(self);
+
+  for (guint i = 0; i < list->len; i++) {
+    VdDisk *disk = g_ptr_array_index(list, i);
+
+    /* While we detach it ourselves the end of that call does this. */
+    if (disk->attachment->device != device || disk->state == VD_DISK_DETACHING)
+      continue;
+    if (vd_disk_step(disk, VD_EVENT_GONE))
+      vd_manager_forget_attachment(self, disk);
+    return;
+  }
+}
+
+void vd_manager_watch_device(VdManager *self, VdDisk *disk)
+{
+  vd_device_set_gone_func(disk->attachment->device, on_device_gone, self);
+}
+
+static gboolean complete(VdManager *self, VdDisk *disk, GError **error)
+{
+  if (disk->attachment->plan.lifetime == VD_LIFETIME_BOOT &&
+      !save_boot(self, disk, &disk->attachment->plan, error))
+    return FALSE;
+  disk->attachment->attached_at = (guint64)(g_get_real_time() / G_USEC_PER_SEC);
+  return vd_manager_save_record(self, disk, VD_RUN_ATTACHED, error);
+}
+
+static void fail_attach(VdManager *self, VdDisk *disk)
+{
+  vd_disk_step(disk, VD_EVENT_FAILED);
+  end_attachment(self, disk);
+}
+
+/* The owner may have left, or the handle been closed, while the kernel was at work. */
+static gboolean still_wanted(Attach *attach)
+{
+  return attach->disk->attachment->plan.lifetime != VD_LIFETIME_HANDLE ||
+         vd_disk_count_handles(attach->disk, NULL) > 0;
+}
+
+static void on_device_attached(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = g_task_get_source_object(task);
+  Attach *attach = g_task_get_task_data(task);
+  VdDisk *disk = attach->disk;
+  GError *error = NULL;
+
+  disk->attachment->device = vd_device_attach_finish(result, &error);
+  if (disk->attachment->device == NULL || !complete(self, disk, &error)) {
+    fail_attach(self, disk);
+    g_task_return_error(task, error);
+    return;
+  }
+  vd_disk_step(disk, VD_EVENT_ATTACHED);
+  vd_manager_watch_device(self, disk);
+  vd_manager_watch_mounts(self);
+  vd_manager_emit(self, VD_SIGNAL_DISK_ADDED, disk);
+  if (!still_wanted(attach))
+    vd_manager_release(self, disk, "its last handle was closed during the attach");
+  g_task_return_pointer(task, vd_disk_ref(disk), (GDestroyNotify)vd_disk_unref);
+}
+
+static VdAttachment *make_attachment(VdManager *self, VdHandle *handle, const VdAttachPlan *plan, const char *session)
+{
+  VdAttachment *a = g_new0(VdAttachment, 1);
+  g_autofree char *random = vd_manager_random_id();
+
+  a->tag = g_strconcat(self->instance, random, NULL);
+  a->plan = *plan;
+  a->owner = vd_identity_ref(handle->owner);
+  a->session = plan->lifetime == VD_LIFETIME_SESSION ? g_strdup(session) : NULL;
+  a->opened_read_only = !handle->rights.write;
+  return a;
+}
+
+static void refuse(GTask *task, gpointer charge, GDestroyNotify free_charge, GError *error)
+{
+  if (charge != NULL)
+    free_charge(charge);
+  g_task_return_error(task, error);
+}
+
+void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachParams *params, const char *session,
+                             gpointer charge, GDestroyNotify free_charge, GCancellable *cancellable,
+                             GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr(GTask) task = g_task_new(self, cancellable, callback, user_data);
+  Attach *attach = g_new0(Attach, 1);
+  VdDisk *disk = handle->disk;
+  VdAttachPlan plan;
+  GError *error = NULL;
+
+  /* What is attached is attached, also if the caller has gone meanwhile: then it is released, not left behind. */
+  g_task_set_check_cancellable(task, FALSE);
+  attach->handle = vd_handle_ref(handle);
+  attach->disk = vd_disk_ref(disk);
+  g_task_set_task_data(task, attach, attach_free);
+  if (handle->closed)
+    error = g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_HANDLE, "the handle is closed");
+  if (error != NULL || !make_plan(handle, params, &plan, &error)) {
+    refuse(task, charge, free_charge, error);
+    return;
+  }
+  if (!vd_disk_step(disk, VD_EVENT_ATTACH)) {
+    refuse(task, charge, free_charge,
+           g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE, "%s is %s", disk->display,
+                       vd_disk_state_name(disk->state)));
+    return;
+  }
+  disk->attachment = make_attachment(self, handle, &plan, session);
+  disk->attachment->charge = charge;
+  disk->attachment->free_charge = free_charge;
+  handle->attacher = TRUE;
+  if (!vd_manager_save_record(self, disk, VD_RUN_INTENT, &error)) {
+    fail_attach(self, disk);
+    g_task_return_error(task, error);
+    return;
+  }
+  start_device(self, attach, cancellable, on_device_attached, g_steal_pointer(&task));
+}
+
+VdDisk *vd_manager_attach_finish(VdManager *self, GAsyncResult *result, GError **error)
+{
+  return g_task_propagate_pointer(G_TASK(result), error);
+}

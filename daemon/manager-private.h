@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the manager's own files share: table (manager.c), attach, detach, lifetime, restore. */
+#pragma once
+
+#include "attach/mounts.h"
+#include "manager.h"
+#include "store/runstate.h"
+
+struct _VdManager {
+  GObject parent;
+  char *rundir;
+  char *statedir;
+  VdSource source;
+  VdWorkerClient *worker;
+  GHashTable *disks;   /* ImageKey* -> VdDisk* (owned) */
+  GHashTable *handles; /* id -> VdHandle* (owned) */
+  VdMountWatch *mount_watch; /* while a disk wants detach-on-unmount */
+  char *instance; /* 8 hex digits: first part of every tag, so that two services do not adopt each other's devices */
+  char *bus_id;
+};
+
+enum { VD_SIGNAL_DISK_ADDED, VD_SIGNAL_DISK_CHANGED, VD_SIGNAL_DISK_REMOVED, VD_SIGNAL_HANDLE_CLOSED, VD_N_SIGNALS };
+
+void vd_manager_emit(VdManager *self, guint signal, gpointer subject);
+
+/* manager.c */
+VdDisk *vd_manager_lookup(VdManager *self, dev_t dev, ino_t ino);
+void vd_manager_insert(VdManager *self, VdDisk *disk);
+/* Drops a disk that has neither handle nor attachment. */
+void vd_manager_collect(VdManager *self, VdDisk *disk);
+void vd_manager_add_handle(VdManager *self, VdHandle *handle);
+/* Out of the tables; the disk stays to the caller. */
+void vd_manager_remove_handle(VdManager *self, VdHandle *handle);
+char *vd_manager_random_id(void);
+
+/* manager-record.c */
+gboolean vd_manager_save_record(VdManager *self, VdDisk *disk, VdRunPhase phase, GError **error);
+/* After a change of handles of an attached disk; failure is logged. */
+void vd_manager_update_record(VdManager *self, VdDisk *disk);
+
+/* manager-attach.c */
+/* The device is gone or was never there: record, boot record, tables, signal. by_request: somebody asked for it. */
+void vd_manager_forget_attachment(VdManager *self, VdDisk *disk);
+void vd_manager_watch_device(VdManager *self, VdDisk *disk);
+
+/* manager-lifetime.c */
+void vd_manager_watch_mounts(VdManager *self);
+/* Ends an attachment whose reason is over: now, or when the holders go. */
+void vd_manager_release(VdManager *self, VdDisk *disk, const char *why);

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The core: the table of disks and handles, and everything that changes it. Knows the domain; knows no D-Bus and no
+ * polkit: whoever calls has been allowed to. Main loop only.
+ */
+#pragma once
+
+#include <gio/gio.h>
+
+#include "access.h"
+#include "disk.h"
+#include "handle.h"
+#include "image.h"
+#include "worker/client.h"
+
+#define VD_TYPE_MANAGER (vd_manager_get_type())
+G_DECLARE_FINAL_TYPE(VdManager, vd_manager, VD, MANAGER, GObject)
+
+/* How a path becomes a descriptor: as the identity, by the opener. Set by main; the core does not know how it is done. */
+typedef enum { VD_SOURCE_READ, VD_SOURCE_WRITE, VD_SOURCE_LOCATE } VdSourceMode;
+typedef struct {
+  gpointer opener;
+  void (*open_async)(gpointer opener, VdIdentity *identity, const char *path, VdSourceMode mode,
+                     GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
+  int (*open_finish)(gpointer opener, GAsyncResult *result, GError **error);
+} VdSource;
+
+typedef struct {
+  const char *rundir;   /* /run/virtdisk */
+  const char *statedir; /* /var/lib/virtdisk */
+  VdSource source;
+  VdWorkerClient *worker;
+} VdManagerConfig;
+
+/*
+ * Signals (all on the main loop):
+ *  "disk-added"   (VdDisk*): attached and usable
+ *  "disk-changed" (VdDisk*): state, lifetime or handles of an attached disk changed
+ *  "disk-removed" (VdDisk*): no longer attached; its attachment is still readable
+ *  "handle-closed" (VdHandle*): whoever closed it
+ */
+VdManager *vd_manager_new(const VdManagerConfig *config);
+
+/* Path -> image, as identity. params have been checked by vd_access_open(). Errors: the opener's and vd_image_new()'s. */
+void vd_manager_find_async(VdManager *self, VdIdentity *identity, const char *path, const VdOpenParams *params,
+                           const VdRights *rights, GCancellable *cancellable, GAsyncReadyCallback callback,
+                           gpointer user_data);
+VdImage *vd_manager_find_finish(VdManager *self, GAsyncResult *result, GError **error);
+
+/* The early look of AttachImage, before anybody is asked: sharing and state only. */
+gboolean vd_manager_may_attach(VdManager *self, VdImage *image, const VdRights *rights, GError **error);
+/* The same for a handle. Errors: BAD_COMMAND (attached through it already), SHARING_VIOLATION. */
+gboolean vd_manager_may_attach_handle(VdManager *self, VdHandle *handle, GError **error);
+
+/*
+ * Image -> handle: sharing, locks, what the worker says. charge belongs to the handle from here on (also on failure).
+ * Errors: SHARING_VIOLATION, ACCESS_DENIED (reopen rules), the format's, the worker's.
+ */
+void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, const VdRights *rights, gpointer charge,
+                           GDestroyNotify free_charge, GCancellable *cancellable, GAsyncReadyCallback callback,
+                           gpointer user_data);
+VdHandle *vd_manager_open_finish(VdManager *self, GAsyncResult *result, GError **error);
+
+/* Closing the last handle of a handle-lifetime disk detaches it; the call ends when that is done or pending. */
+void vd_manager_close_async(VdManager *self, VdHandle *handle, GAsyncReadyCallback callback, gpointer user_data);
+gboolean vd_manager_close_finish(VdManager *self, GAsyncResult *result, GError **error);
+
+/* (transfer none) or NULL. */
+VdHandle *vd_manager_get_handle(VdManager *self, const char *id);
+/* (transfer container) (element VdHandle*, borrowed) */
+GPtrArray *vd_manager_list_handles(VdManager *self);
+
+/*
+ * Handle -> device. params checked by vd_access_attach() once more here. session: for VD_LIFETIME_SESSION.
+ * Errors: BAD_COMMAND (this handle has attached already), SHARING_VIOLATION (attached), FILE_CHANGED, the device's.
+ */
+void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachParams *params, const char *session,
+                             gpointer charge, GDestroyNotify free_charge, GCancellable *cancellable,
+                             GAsyncReadyCallback callback, gpointer user_data);
+VdDisk *vd_manager_attach_finish(VdManager *self, GAsyncResult *result, GError **error);
+
+/*
+ * handle: the one that asks, or NULL. Errors: NOT_FOUND (not attached), BUSY (other handles, nested images, holders; all
+ * named), INVALID_STATE (a detach is under way).
+ */
+void vd_manager_detach_async(VdManager *self, VdDisk *disk, VdHandle *handle, VdDetachMode mode,
+                             GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
+gboolean vd_manager_detach_finish(VdManager *self, GAsyncResult *result, gboolean *ret_pending, GError **error);
+
+/* Attached disks. (transfer container) (element VdDisk*, borrowed) */
+GPtrArray *vd_manager_list(VdManager *self);
+VdDisk *vd_manager_find_by_tag(VdManager *self, const char *tag);
+/* st of a block node (device or partition) or of an image file. NULL: none of ours is attached there. */
+VdDisk *vd_manager_find_by_stat(VdManager *self, const struct stat *st);
+
+/* The client with this name has left the bus, or this login session has ended. */
+void vd_manager_owner_gone(VdManager *self, const char *bus_name);
+void vd_manager_session_gone(VdManager *self, const char *session);
+/* Names that own handles or handle-lifetime disks, and sessions that own disks: to be asked about after a restart. (transfer full) */
+GStrv vd_manager_owner_names(VdManager *self);
+GStrv vd_manager_sessions(VdManager *self);
+
+/* Reads /run, adopts what is there, undoes what was not finished. bus_id: of the bus owner names belong to, or NULL. */
+void vd_manager_restore(VdManager *self, const char *bus_id);
+/* The service ends and the disks go on. */
+void vd_manager_relinquish(VdManager *self);
+
+const char *vd_manager_get_rundir(VdManager *self);
