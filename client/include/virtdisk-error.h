@@ -6,7 +6,10 @@
 
 G_BEGIN_DECLS
 
-/** VIRTDISK_ERROR: error domain of every failure of the service; codes are #VirtdiskError. */
+/**
+ * VIRTDISK_ERROR:
+ * error domain of every failure of the service; codes are #VirtdiskError.
+ */
 #define VIRTDISK_ERROR (virtdisk_error_quark())
 
 /**
