@@ -6,9 +6,11 @@
  */
 #pragma once
 
-#include <gio/gio.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+/* As GLib has it; named here so that the parsers, which know no GLib, can include this file. */
+typedef struct _GError GError;
 
 /* Ceilings. 64 TiB is the largest virtual disk of any format (MS-VHDX 2.6.2.4). */
 #define VD_MAX_VIRTUAL_SIZE (UINT64_C(64) << 40)
@@ -17,6 +19,13 @@
 #define VD_MAX_RAW_SIZE (UINT64_C(1) << 62)
 /* GPT's usual table; the whole disk is one entry more. */
 #define VD_MAX_PARTITIONS 128
+
+/* Bits of VdContent.flags. */
+/* The partition table says that it is longer than the disk; size is what there is. */
+#define VD_CONTENT_CUT (1U << 0)
+/* Signatures of several file systems: none is named, since mounting any could be wrong. */
+#define VD_CONTENT_AMBIGUOUS (1U << 1)
+#define VD_CONTENT_ALL_FLAGS (VD_CONTENT_CUT | VD_CONTENT_AMBIGUOUS)
 
 /* One thing found inside the disk: the whole disk (partition 0) or a partition. Strings end in NUL, UTF-8. */
 typedef struct {
@@ -59,4 +68,4 @@ typedef struct {
  * for. Fails with VIRTDISK_ERROR_WORKER_LOST ("the worker's answer: FIELD ...") since a sound worker never
  * sends such facts.
  */
-gboolean vd_facts_check(const VdFacts *facts, guint32 required_device, guint64 file_size, GError **error);
+bool vd_facts_check(const VdFacts *facts, uint32_t required_device, uint64_t file_size, GError **error);
