@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* pread, whole or not at all. */
+#include "formats/reader.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "util/checked.h"
+
+bool vd_reader_init(VdReader *reader, int fd, VdFormatError *ret_error)
+{
+  struct stat st;
+
+  if (fstat(fd, &st) < 0)
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_IO, 0, "", "the image's size: %s",
+                               strerrordesc_np(errno));
+  if (!S_ISREG(st.st_mode))
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_NOT_A_REGULAR_FILE, 0, "",
+                               "the image is not a regular file (mode 0%o)", (unsigned)st.st_mode);
+  reader->fd = fd;
+  reader->size = (uint64_t)st.st_size;
+  return true;
+}
+
+/* Returns the bytes read; fewer than length with errno 0 at the end of the file. */
+static size_t read_fully(int fd, uint8_t *buffer, size_t length, uint64_t offset)
+{
+  size_t done = 0;
+
+  while (done < length) {
+    ssize_t n = pread(fd, &buffer[done], length - done, (off_t)(offset + done));
+
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n == 0)
+      errno = 0;
+    if (n <= 0)
+      break;
+    done += (size_t)n;
+  }
+  return done;
+}
+
+bool vd_reader_read(const VdReader *reader, const char *structure, uint64_t offset, uint8_t *buffer,
+                    size_t length, VdSpan *ret_span, VdFormatError *ret_error)
+{
+  size_t done;
+
+  if (length > VD_READER_MAX_LENGTH || !vd_range_within(offset, length, reader->size))
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_IO, offset, "",
+                               "%s: %zu bytes at offset %" PRIu64 " are not within the file's %" PRIu64,
+                               structure, length, offset, reader->size);
+  done = read_fully(reader->fd, buffer, length, offset);
+  if (done < length)
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_IO, offset, "",
+                               "%s: read %zu of %zu bytes at offset %" PRIu64 ": %s", structure, done, length,
+                               offset, errno != 0 ? strerrordesc_np(errno) : "the file ends early");
+  *ret_span = (VdSpan){.structure = structure, .data = buffer, .length = length, .file_offset = offset};
+  return true;
+}
