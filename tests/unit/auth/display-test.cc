@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <gtest/gtest.h>
+#include <string>
+
+extern "C" {
+#include "auth/display.h"
+}
+
+static std::string display(const char *path)
+{
+  g_autofree char *text = vd_display_path(path);
+
+  return text;
+}
+
+TEST(Display, FitTextIsUnchanged)
+{
+  EXPECT_EQ(display("/srv/Größe 100% \\ 画像.iso"), "/srv/Größe 100% \\ 画像.iso");
+  EXPECT_EQ(display(""), "");
+}
+
+TEST(Display, WhatATerminalObeysIsEscaped)
+{
+  EXPECT_EQ(display("/a\n\033[2J\177"), "/a\\x0a\\x1b[2J\\x7f");
+}
+
+TEST(Display, WhatReordersTextIsEscaped)
+{
+  EXPECT_EQ(display("/a\xe2\x80\xae"
+                    "osi.b"),
+            "/a\\xe2\\x80\\xaeosi.b"); // right-to-left override
+  EXPECT_EQ(display("/a\xe2\x80\xa8"
+                    "b"),
+            "/a\\xe2\\x80\\xa8"
+            "b"); // line separator
+}
+
+TEST(Display, BytesThatAreNotUtf8AreEscaped)
+{
+  EXPECT_EQ(display("/\xff\xfe.iso"), "/\\xff\\xfe.iso");
+  EXPECT_EQ(display("/\xc3"), "/\\xc3");                   // cut short
+  EXPECT_EQ(display("/\xed\xa0\x80"), "/\\xed\\xa0\\x80"); // half of a surrogate pair
+  EXPECT_TRUE(g_utf8_validate(display("/\xf8\x88\x80\x80\x80\xc0\xaf").c_str(), -1, nullptr));
+}
