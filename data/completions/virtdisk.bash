@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# bash completion for virtdisk(1). A test compares the options of each verb with `virtdisk VERB --help`.
+
+_virtdisk_devices() {
+  virtdisk list --no-ask-password 2>/dev/null | while read -r device _; do
+    case $device in
+      /dev/*) printf '%s\n' "$device" ;;
+    esac
+  done
+}
+
+# Images are the last column, so a name with spaces stays whole.
+_virtdisk_images() {
+  virtdisk list --no-ask-password 2>/dev/null | while read -r device _ _ _ _ _ _ image; do
+    case $device in
+      /dev/*) printf '%s\n' "$image" ;;
+    esac
+  done
+}
+
+_virtdisk_words() {
+  local IFS=$'\n' word
+  COMPREPLY=()
+  for word in $(compgen -W "$1" -- "$cur"); do
+    COMPREPLY+=("$(printf '%q' "$word")")
+  done
+}
+
+_virtdisk() {
+  local cur prev verb='' word i options
+  local verbs='attach detach info list monitor mount unmount'
+  local common='--help --version --quiet --json --no-ask-password'
+
+  COMPREPLY=()
+  cur=${COMP_WORDS[COMP_CWORD]}
+  prev=${COMP_WORDS[COMP_CWORD - 1]}
+  # bash makes words of "--option=value" at the equals sign.
+  if [[ $cur == '=' ]]; then
+    cur=''
+  elif [[ $prev == '=' ]]; then
+    prev=${COMP_WORDS[COMP_CWORD - 2]}
+  fi
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word=${COMP_WORDS[i]}
+    if [[ $word != -* ]]; then
+      verb=$word
+      break
+    fi
+  done
+
+  case $verb in
+    attach) options='--read-only --lifetime= --detach-on-unmount --format= --sector-size= --partition-scan --no-partition-scan --owner= --group= --mode= --offset= --size= --no-automount' ;;
+    detach) options='--force --when-idle' ;;
+    info) options='--format=' ;;
+    list) options='' ;;
+    monitor) options='' ;;
+    mount) options='--partition= --options= --read-only --format=' ;;
+    unmount) options='--detach' ;;
+    *)
+      COMPREPLY=($(compgen -W "$verbs $common" -- "$cur"))
+      return
+      ;;
+  esac
+
+  case $prev in
+    --lifetime) COMPREPLY=($(compgen -W 'session permanent boot' -- "$cur")) ; return ;;
+    --format) COMPREPLY=($(compgen -W 'auto iso raw vhd vhdx' -- "$cur")) ; return ;;
+    --sector-size) COMPREPLY=($(compgen -W '512 1024 2048 4096' -- "$cur")) ; return ;;
+    --owner) COMPREPLY=($(compgen -u -- "$cur")) ; return ;;
+    --group) COMPREPLY=($(compgen -g -- "$cur")) ; return ;;
+    --mode | --offset | --size | --partition | --options) return ;;
+  esac
+
+  if [[ $cur == -* ]]; then
+    COMPREPLY=($(compgen -W "$options $common" -- "$cur"))
+    [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace
+    return
+  fi
+
+  case $verb in
+    attach | info | mount) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ;;
+  esac
+  case $verb in
+    detach | info | mount | unmount)
+      local -a files=("${COMPREPLY[@]}")
+      _virtdisk_words "$(_virtdisk_devices; _virtdisk_images)"
+      COMPREPLY+=("${files[@]}")
+      ;;
+  esac
+}
+
+complete -F _virtdisk virtdisk
