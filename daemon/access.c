@@ -8,12 +8,13 @@
 #include "util/identity.h"
 
 /* Flags of Open that no format here can honour: reserved ones, and those of VHD sets. */
-#define OPEN_FLAGS_UNSUPPORTED                                                                                         \
+#define OPEN_FLAGS_UNSUPPORTED                                                                               \
   (VIRTDISK_OPEN_BLANK_FILE | VIRTDISK_OPEN_BOOT_DRIVE | VIRTDISK_OPEN_VHDSET_FILE_ONLY)
 /* Flags that the API does not allow for ISO. */
-#define OPEN_FLAGS_NOT_ISO                                                                                             \
-  (VIRTDISK_OPEN_NO_PARENTS | VIRTDISK_OPEN_CUSTOM_DIFF_CHAIN | VIRTDISK_OPEN_BLANK_FILE | VIRTDISK_OPEN_BOOT_DRIVE)
-#define ATTACH_FLAGS_UNSUPPORTED                                                                                       \
+#define OPEN_FLAGS_NOT_ISO                                                                                   \
+  (VIRTDISK_OPEN_NO_PARENTS | VIRTDISK_OPEN_CUSTOM_DIFF_CHAIN | VIRTDISK_OPEN_BLANK_FILE |                   \
+   VIRTDISK_OPEN_BOOT_DRIVE)
+#define ATTACH_FLAGS_UNSUPPORTED                                                                             \
   (VIRTDISK_ATTACH_NO_LOCAL_HOST | VIRTDISK_ATTACH_NON_PNP | VIRTDISK_ATTACH_REGISTER_VOLUME)
 /* "All other handles may hold only DETACH and/or GET_INFO" (VIRTUAL_DISK_ACCESS_MASK). */
 #define MASK_HARMLESS (VIRTDISK_ACCESS_DETACH | VIRTDISK_ACCESS_GET_INFO)
@@ -38,7 +39,8 @@ static gboolean check_version_fields(const VdOpenParams *p, GError **error)
   const char *stray = NULL;
 
   if (p->version < 1 || p->version > 3) {
-    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "version %u is not 1, 2 or 3", p->version);
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "version %u is not 1, 2 or 3",
+                p->version);
     return FALSE;
   }
   if (p->version == 1 && (p->has_get_info_only || p->has_read_only || p->has_resiliency_guid))
@@ -53,14 +55,15 @@ static gboolean check_version_fields(const VdOpenParams *p, GError **error)
     g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, stray);
     return FALSE;
   }
-  return check_guid("resiliency-guid", p->resiliency_guid, error) && check_guid("snapshot-id", p->snapshot_id, error);
+  return check_guid("resiliency-guid", p->resiliency_guid, error) &&
+         check_guid("snapshot-id", p->snapshot_id, error);
 }
 
 static gboolean check_open_bits(const VdOpenParams *p, GError **error)
 {
   if ((p->mask & ~(guint32)VIRTDISK_ACCESS_ALL) != 0) {
-    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "unknown bits 0x%08x in the access mask",
-                p->mask & ~(guint32)VIRTDISK_ACCESS_ALL);
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
+                "unknown bits 0x%08x in the access mask", p->mask & ~(guint32)VIRTDISK_ACCESS_ALL);
     return FALSE;
   }
   if ((p->flags & ~(guint32)VIRTDISK_OPEN_ALL_FLAGS) != 0) {
@@ -80,13 +83,14 @@ static gboolean check_iso(const VdOpenParams *p, GError **error)
     return FALSE;
   }
   if ((p->flags & OPEN_FLAGS_NOT_ISO) != 0) {
-    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "open flags 0x%08x do not go with an ISO image",
-                p->flags & OPEN_FLAGS_NOT_ISO);
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
+                "open flags 0x%08x do not go with an ISO image", p->flags & OPEN_FLAGS_NOT_ISO);
     return FALSE;
   }
   if ((p->mask & ~(guint32)VIRTDISK_ACCESS_READ) != 0) {
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED,
-                "an ISO image is read-only: access 0x%08x cannot be had", p->mask & ~(guint32)VIRTDISK_ACCESS_READ);
+                "an ISO image is read-only: access 0x%08x cannot be had",
+                p->mask & ~(guint32)VIRTDISK_ACCESS_READ);
     return FALSE;
   }
   return TRUE;
@@ -114,14 +118,16 @@ static void grant(const VdOpenParams *p, VdRights *rights)
 gboolean vd_access_open(const VdOpenParams *p, const char *path, guint32 *ret_device_id, VdRights *ret_rights,
                         GError **error)
 {
-  if (!check_version_fields(p, error) || !check_open_bits(p, error) || !check_guid("vendor-id", p->vendor, error) ||
+  if (!check_version_fields(p, error) || !check_open_bits(p, error) ||
+      !check_guid("vendor-id", p->vendor, error) ||
       !vd_image_resolve_type(p->device_id, p->vendor, path, ret_device_id, error))
     return FALSE;
   if (*ret_device_id == VIRTDISK_DEVICE_ISO && !check_iso(p, error))
     return FALSE;
   if ((p->flags & OPEN_FLAGS_UNSUPPORTED) != 0 || !is_null_guid(p->snapshot_id)) {
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED,
-                "open flags 0x%08x and snapshot-id mean nothing for this format", p->flags & OPEN_FLAGS_UNSUPPORTED);
+                "open flags 0x%08x and snapshot-id mean nothing for this format",
+                p->flags & OPEN_FLAGS_UNSUPPORTED);
     return FALSE;
   }
   grant(p, ret_rights);
@@ -169,7 +175,8 @@ gboolean vd_lifetime_from_string(const char *word, VdLifetime *ret_lifetime)
   return FALSE;
 }
 
-gboolean vd_access_reopen(const VdRights *wanted, VdLifetime lifetime, gboolean attached_from_read_only, GError **error)
+gboolean vd_access_reopen(const VdRights *wanted, VdLifetime lifetime, gboolean attached_from_read_only,
+                          GError **error)
 {
   if (lifetime == VD_LIFETIME_HANDLE)
     return TRUE;
@@ -204,7 +211,8 @@ static gboolean resolve_lifetime(const VdAttachParams *p, VdLifetime *ret, GErro
   }
   if (by_flags != VD_LIFETIME_HANDLE && by_word != by_flags) {
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
-                "lifetime %s contradicts the flags, which say %s", lifetime_words[by_word], lifetime_words[by_flags]);
+                "lifetime %s contradicts the flags, which say %s", lifetime_words[by_word],
+                lifetime_words[by_flags]);
     return FALSE;
   }
   *ret = by_word;
@@ -268,7 +276,8 @@ static gboolean check_rights(const VdRights *rights, gboolean read_only, GError 
   if (rights->get_info_only || (rights->mask & needed) == 0 || (!read_only && !rights->write)) {
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED,
                 "the handle was not opened for %s attaching (its access is 0x%08x%s)",
-                read_only ? "read-only" : "read-write", rights->mask, rights->write ? "" : ", file open read-only");
+                read_only ? "read-only" : "read-write", rights->mask,
+                rights->write ? "" : ", file open read-only");
     return FALSE;
   }
   return TRUE;
@@ -288,7 +297,8 @@ static const VdContent *only_partition(const VdFacts *facts)
   return found;
 }
 
-static gboolean resolve_range(const VdAttachParams *p, const VdFacts *facts, VdAttachPlan *plan, GError **error)
+static gboolean resolve_range(const VdAttachParams *p, const VdFacts *facts, VdAttachPlan *plan,
+                              GError **error)
 {
   guint64 skip = 0, length = facts->virtual_size;
 
@@ -318,7 +328,8 @@ static gboolean resolve_range(const VdAttachParams *p, const VdFacts *facts, VdA
   plan->size = length;
   plan->whole = skip == 0 && length == facts->virtual_size;
   if (!vd_add_u64(facts->payload_offset, skip, &plan->offset)) {
-    g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "the range lies beyond the file");
+    g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
+                        "the range lies beyond the file");
     return FALSE;
   }
   return TRUE;
@@ -356,8 +367,9 @@ static gboolean resolve_node(const VdAttachParams *p, uid_t caller_uid, uid_t fi
   return TRUE;
 }
 
-gboolean vd_access_attach(const VdAttachParams *p, const VdRights *rights, const VdFacts *facts, uid_t caller_uid,
-                          uid_t file_uid, gid_t file_gid, mode_t file_mode, VdAttachPlan *ret_plan, GError **error)
+gboolean vd_access_attach(const VdAttachParams *p, const VdRights *rights, const VdFacts *facts,
+                          uid_t caller_uid, uid_t file_uid, gid_t file_gid, mode_t file_mode,
+                          VdAttachPlan *ret_plan, GError **error)
 {
   VdAttachPlan plan = {.flags = p->flags, .detach_on_unmount = p->detach_on_unmount};
 

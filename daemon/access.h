@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The access model of the API as pure functions: what the parameters of OpenVirtualDisk and AttachVirtualDisk mean,
- * what a handle may do with them, and which handles may stand side by side. No state, no file is looked at.
- * Sources: OpenVirtualDisk, AttachVirtualDisk, VIRTUAL_DISK_ACCESS_MASK pages of the Virtual Disk API.
+ * The access model of the API as pure functions: what the parameters of OpenVirtualDisk and AttachVirtualDisk
+ * mean, what a handle may do with them, and which handles may stand side by side. No state, no file is looked
+ * at. Sources: OpenVirtualDisk, AttachVirtualDisk, VIRTUAL_DISK_ACCESS_MASK pages of the Virtual Disk API.
  */
 #pragma once
 
@@ -41,8 +41,8 @@ typedef struct {
  * Checks the parameters and says what they grant. path names the image, for its extension only.
  * ret_device_id: resolved format. Errors: INVALID_PARAMETER, NOT_SUPPORTED, PROVIDER_NOT_FOUND.
  */
-gboolean vd_access_open(const VdOpenParams *params, const char *path, guint32 *ret_device_id, VdRights *ret_rights,
-                        GError **error);
+gboolean vd_access_open(const VdOpenParams *params, const char *path, guint32 *ret_device_id,
+                        VdRights *ret_rights, GError **error);
 
 /* TRUE if a handle with these rights excludes every other one but those of DETACH and GET_INFO. */
 gboolean vd_access_is_exclusive(const VdRights *rights);
@@ -57,8 +57,10 @@ typedef enum { VD_LIFETIME_HANDLE, VD_LIFETIME_SESSION, VD_LIFETIME_PERMANENT, V
 const char *vd_lifetime_to_string(VdLifetime lifetime);
 gboolean vd_lifetime_from_string(const char *word, VdLifetime *ret_lifetime);
 
-/* Re-opening a disk that is attached for longer than a handle lives. Errors: ACCESS_DENIED, SHARING_VIOLATION. */
-gboolean vd_access_reopen(const VdRights *wanted, VdLifetime lifetime, gboolean attached_from_read_only, GError **error);
+/* Re-opening a disk that is attached for longer than a handle lives. Errors: ACCESS_DENIED,
+ * SHARING_VIOLATION. */
+gboolean vd_access_reopen(const VdRights *wanted, VdLifetime lifetime, gboolean attached_from_read_only,
+                          GError **error);
 
 /* Parameters of AttachVirtualDisk as they came. */
 typedef struct {
@@ -99,8 +101,9 @@ typedef struct {
 gboolean vd_access_attach_flags(const VdAttachParams *params, guint32 device_id, VdLifetime *ret_lifetime,
                                 gboolean *ret_read_only, GError **error);
 /*
- * The whole: rights of the handle, the range, the node's owner (file_uid, file_gid, file_mode are the image's;
- * caller_uid may give the node away only if it is root). Errors: also ACCESS_DENIED.
+ * The whole: rights of the handle, the range, the node's owner (file_uid, file_gid, file_mode are the
+ * image's; caller_uid may give the node away only if it is root). Errors: also ACCESS_DENIED.
  */
-gboolean vd_access_attach(const VdAttachParams *params, const VdRights *rights, const VdFacts *facts, uid_t caller_uid,
-                          uid_t file_uid, gid_t file_gid, mode_t file_mode, VdAttachPlan *ret_plan, GError **error);
+gboolean vd_access_attach(const VdAttachParams *params, const VdRights *rights, const VdFacts *facts,
+                          uid_t caller_uid, uid_t file_uid, gid_t file_gid, mode_t file_mode,
+                          VdAttachPlan *ret_plan, GError **error);

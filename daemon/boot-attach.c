@@ -107,7 +107,8 @@ static void attach_item(VdManager *manager, BootItem *item)
       .restricted_length = r->restricted_length,
   };
 
-  /* The flag that made the record; the word says the same, and a plain PERMANENT beside it would contradict. */
+  /* The flag that made the record; the word says the same, and a plain PERMANENT beside it would contradict.
+   */
   params.flags &= ~(guint32)VIRTDISK_ATTACH_PERMANENT_LIFETIME;
   vd_manager_attach_async(manager, item->handle, &params, NULL, NULL, NULL, NULL, on_attached, item);
 }
@@ -144,15 +145,16 @@ static void on_found(GObject *source, GAsyncResult *result, gpointer user_data)
   } else if (!vd_manager_may_attach(VD_MANAGER(source), image, &item->rights, NULL)) {
     item_done(item, NULL); /* attached already */
   } else {
-    vd_manager_open_async(VD_MANAGER(source), item->identity, image, &item->rights, NULL, NULL, NULL, on_opened, item);
+    vd_manager_open_async(VD_MANAGER(source), item->identity, image, &item->rights, NULL, NULL, NULL,
+                          on_opened, item);
   }
 }
 
 static void find_item(BootItem *item)
 {
   item->waiting = FALSE;
-  vd_manager_find_async(item->run->manager, item->identity, item->record->path, &item->open, &item->rights, NULL,
-                        on_found, item);
+  vd_manager_find_async(item->run->manager, item->identity, item->record->path, &item->open, &item->rights,
+                        NULL, on_found, item);
 }
 
 static void retry_waiting(BootRun *run)
@@ -186,12 +188,14 @@ static BootItem *item_new(BootRun *run, VdBootRecord *record)
 
   item->run = run;
   item->record = record;
-  /* Opened as the user who asked for it, with the groups of the user database: what the file says now counts. */
+  /* Opened as the user who asked for it, with the groups of the user database: what the file says now counts.
+   */
   item->identity = vd_identity_new(NULL, record->uid, VD_GID_INVALID, NULL, 0, 0);
   item->open = (VdOpenParams){
       .device_id = record->device_id,
-      .mask = record->read_only ? VIRTDISK_ACCESS_READ
-                                : VIRTDISK_ACCESS_ATTACH_RW | VIRTDISK_ACCESS_DETACH | VIRTDISK_ACCESS_GET_INFO,
+      .mask = record->read_only
+                  ? VIRTDISK_ACCESS_READ
+                  : VIRTDISK_ACCESS_ATTACH_RW | VIRTDISK_ACCESS_DETACH | VIRTDISK_ACCESS_GET_INFO,
       .flags = record->open_flags,
       .version = 1,
   };

@@ -148,7 +148,8 @@ GPtrArray *vd_dependency_find(VdManager *manager, const struct stat *st, guint32
   }
   find_hosts(manager, volume_of(st), mounts, found);
   if (found->len == 0) {
-    g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_VIRTUAL_DISK, "no attached image carries it");
+    g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_VIRTUAL_DISK,
+                        "no attached image carries it");
     return NULL;
   }
   return g_steal_pointer(&found);

@@ -5,12 +5,16 @@
 
 /* Rows are states, columns events: ATTACH, ATTACHED, FAILED, ADOPT, DETACH, REFUSED, PENDING, GONE. */
 static const gint8 table[VD_N_DISK_STATES][VD_N_DISK_EVENTS] = {
-    [VD_DISK_OPEN] = {VD_DISK_ATTACH_PENDING, REFUSED, REFUSED, VD_DISK_ATTACHED, REFUSED, REFUSED, REFUSED, REFUSED},
-    [VD_DISK_ATTACH_PENDING] = {REFUSED, VD_DISK_ATTACHED, VD_DISK_OPEN, REFUSED, REFUSED, REFUSED, REFUSED, REFUSED},
-    [VD_DISK_ATTACHED] = {REFUSED, REFUSED, REFUSED, REFUSED, VD_DISK_DETACHING, REFUSED, REFUSED, VD_DISK_OPEN},
-    [VD_DISK_DETACHING] = {REFUSED, REFUSED, REFUSED, REFUSED, REFUSED, VD_DISK_ATTACHED, VD_DISK_DETACH_PENDING,
-                           VD_DISK_OPEN},
-    [VD_DISK_DETACH_PENDING] = {REFUSED, REFUSED, REFUSED, REFUSED, VD_DISK_DETACHING, REFUSED, REFUSED, VD_DISK_OPEN},
+    [VD_DISK_OPEN] = {VD_DISK_ATTACH_PENDING, REFUSED, REFUSED, VD_DISK_ATTACHED, REFUSED, REFUSED, REFUSED,
+                      REFUSED},
+    [VD_DISK_ATTACH_PENDING] = {REFUSED, VD_DISK_ATTACHED, VD_DISK_OPEN, REFUSED, REFUSED, REFUSED, REFUSED,
+                                REFUSED},
+    [VD_DISK_ATTACHED] = {REFUSED, REFUSED, REFUSED, REFUSED, VD_DISK_DETACHING, REFUSED, REFUSED,
+                          VD_DISK_OPEN},
+    [VD_DISK_DETACHING] = {REFUSED, REFUSED, REFUSED, REFUSED, REFUSED, VD_DISK_ATTACHED,
+                           VD_DISK_DETACH_PENDING, VD_DISK_OPEN},
+    [VD_DISK_DETACH_PENDING] = {REFUSED, REFUSED, REFUSED, REFUSED, VD_DISK_DETACHING, REFUSED, REFUSED,
+                                VD_DISK_OPEN},
 };
 
 gboolean vd_disk_states_next(VdDiskState state, VdDiskEvent event, VdDiskState *ret_next)
@@ -32,7 +36,8 @@ const char *vd_disk_state_name(VdDiskState state)
 
 const char *vd_disk_event_name(VdDiskEvent event)
 {
-  static const char *const names[] = {"attach", "attached", "failed", "adopt", "detach", "refused", "pending", "gone"};
+  static const char *const names[] = {"attach", "attached", "failed",  "adopt",
+                                      "detach", "refused",  "pending", "gone"};
 
   G_STATIC_ASSERT(G_N_ELEMENTS(names) == VD_N_DISK_EVENTS);
   return (guint)event < G_N_ELEMENTS(names) ? names[event] : "?";

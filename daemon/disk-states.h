@@ -7,7 +7,8 @@
 /* Words after VDS_VDISK_STATE (MS-VDS 2.2.2.23.1.1). */
 typedef enum {
   VD_DISK_OPEN,           /* no device */
-  VD_DISK_ATTACH_PENDING, /* the kernel is being asked; owed on failure: record and device undone by the attaching code */
+  VD_DISK_ATTACH_PENDING, /* the kernel is being asked; owed on failure: record and device undone by the
+                             attaching code */
   VD_DISK_ATTACHED,
   VD_DISK_DETACHING,      /* the kernel is being asked to let go */
   VD_DISK_DETACH_PENDING, /* still held; the kernel drops the device when the last holder goes */

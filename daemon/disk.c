@@ -5,7 +5,7 @@
 
 #include "names.h"
 
-void vd_attachment_free(VdAttachment *self)
+void vd_disk_attachment_free(VdDiskAttachment *self)
 {
   if (self == NULL)
     return;
@@ -50,7 +50,7 @@ void vd_disk_unref(VdDisk *self)
 {
   if (!g_atomic_ref_count_dec(&self->refs))
     return;
-  vd_attachment_free(self->attachment);
+  vd_disk_attachment_free(self->attachment);
   g_ptr_array_unref(self->handles);
   g_free(self->path);
   g_free(self->display);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A disk: an image opened by us, known by the file's device and inode. It lives while it has a handle or an attachment.
- * Written on the main loop by the manager only; everybody else reads.
+ * A disk: an image opened by us, known by the file's device and inode. It lives while it has a handle or an
+ * attachment. Written on the main loop by the manager only; everybody else reads.
  */
 #pragma once
 
@@ -15,7 +15,7 @@
 
 /* What one attachment is, from the intent to the end. */
 typedef struct {
-  char *tag; /* names it in the kernel, in /run and on the bus */
+  char *tag;        /* names it in the kernel, in /run and on the bus */
   VdDevice *device; /* NULL while pending */
   VdAttachPlan plan;
   VdIdentity *owner;
@@ -26,7 +26,7 @@ typedef struct {
   guint grace_source;  /* detach-on-unmount: the time after the last unmount */
   gpointer charge;
   GDestroyNotify free_charge;
-} VdAttachment;
+} VdDiskAttachment;
 
 struct VdDisk {
   gatomicrefcount refs;
@@ -43,8 +43,8 @@ struct VdDisk {
   gboolean has_facts;
   VdFacts facts;
   VdDiskState state;
-  GPtrArray *handles;       /* element VdHandle*, not owned: each handle owns its disk */
-  VdAttachment *attachment; /* NULL in state OPEN */
+  GPtrArray *handles;           /* element VdHandle*, not owned: each handle owns its disk */
+  VdDiskAttachment *attachment; /* NULL in state OPEN */
 };
 
 VdDisk *vd_disk_new(const VdImage *image);
@@ -56,7 +56,7 @@ gboolean vd_disk_step(VdDisk *self, VdDiskEvent event);
 const char *vd_disk_state_word(VdDisk *self);
 /* Handles that are not opening and not except. */
 guint vd_disk_count_handles(VdDisk *self, const VdHandle *except);
-void vd_attachment_free(VdAttachment *self);
+void vd_disk_attachment_free(VdDiskAttachment *self);
 /* Bytes that the image takes on the host (st_blocks); 0 if it cannot be looked at. */
 guint64 vd_disk_physical_size(VdDisk *self);
 const char *vd_disk_format(VdDisk *self);

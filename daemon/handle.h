@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A handle: one client's grip on a disk. Its access mask, its owner, its file. Written by the manager only. */
+/* A handle: one client's grip on a disk. Its access mask, its owner, its file. Written by the manager only.
+ */
 #pragma once
 
 #include <gio/gio.h>
@@ -17,7 +18,7 @@ struct VdHandle {
   VdDisk *disk;
   VdRights rights;
   VdIdentity *owner;
-  VdImage *image;    /* NULL for a handle taken over from an earlier run of the service: the file went with it */
+  VdImage *image; /* NULL for a handle taken over from an earlier run of the service: the file went with it */
   gboolean closed;   /* no longer in the manager's table */
   gboolean opening;  /* in the table so that others see it, but its owner has not got it yet */
   gboolean attacher; /* the disk's attachment came through this handle */

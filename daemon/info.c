@@ -111,7 +111,8 @@ gboolean vd_info_get(VdHandle *handle, guint32 version, VdInfo *ret_info, GError
   case VIRTDISK_INFO_CHANGE_TRACKING_STATE:
     return invalid_type(disk, version, error);
   default:
-    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "information %u is not 1 to 15", version);
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "information %u is not 1 to 15",
+                version);
     return FALSE;
   }
 }

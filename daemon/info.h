@@ -23,7 +23,7 @@ typedef struct {
       guint32 logical_sector_size, physical_sector_size; /* bytes; of the host's disk */
       gboolean is_remote;
     } physical_disk;
-    guint32 vhd_physical_sector_size; /* bytes */
+    guint32 vhd_physical_sector_size;   /* bytes */
     guint64 smallest_safe_virtual_size; /* bytes */
     guint32 fragmentation_percentage;
     gboolean is_loaded;
@@ -31,7 +31,7 @@ typedef struct {
 } VdInfo;
 
 /*
- * Errors: ACCESS_DENIED (no GET_INFO right), INVALID_PARAMETER (no such version), VHD_INVALID_TYPE (the format or
- * subtype has no such thing), VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE (no partition table).
+ * Errors: ACCESS_DENIED (no GET_INFO right), INVALID_PARAMETER (no such version), VHD_INVALID_TYPE (the
+ * format or subtype has no such thing), VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE (no partition table).
  */
 gboolean vd_info_get(VdHandle *handle, guint32 version, VdInfo *ret_info, GError **error);

@@ -101,16 +101,16 @@ static GDBusConnection *connect_bus(const char *bus, GError **error)
   if (address == NULL)
     return NULL;
   return g_dbus_connection_new_for_address_sync(
-      address, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT | G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION, NULL,
-      NULL, error);
+      address, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT | G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION,
+      NULL, NULL, error);
 }
 
 /* The bus' own id: unique names mean something on this very bus only. */
 static char *get_bus_id(GDBusConnection *connection, GError **error)
 {
-  g_autoptr(GVariant) answer =
-      g_dbus_connection_call_sync(connection, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                                  "GetId", NULL, G_VARIANT_TYPE("(s)"), G_DBUS_CALL_FLAGS_NONE, -1, NULL, error);
+  g_autoptr(GVariant) answer = g_dbus_connection_call_sync(
+      connection, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetId", NULL,
+      G_VARIANT_TYPE("(s)"), G_DBUS_CALL_FLAGS_NONE, -1, NULL, error);
   char *id = NULL;
 
   if (answer != NULL)
@@ -150,8 +150,9 @@ static gboolean start_service(Daemon *self, GError **error)
   self->service = vd_service_new(self->connection, self->manager, self->opener, error);
   if (self->service == NULL)
     return FALSE;
-  self->owner_id = g_bus_own_name_on_connection(self->connection, VD_BUS_NAME, G_BUS_NAME_OWNER_FLAGS_DO_NOT_QUEUE,
-                                                on_name_acquired, on_name_lost, self, NULL);
+  self->owner_id =
+      g_bus_own_name_on_connection(self->connection, VD_BUS_NAME, G_BUS_NAME_OWNER_FLAGS_DO_NOT_QUEUE,
+                                   on_name_acquired, on_name_lost, self, NULL);
   return TRUE;
 }
 

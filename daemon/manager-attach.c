@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* From handle to device: intent on disk, then the kernel, then the record complete. Each failure undoes what stands. */
+/* From handle to device: intent on disk, then the kernel, then the record complete. Each failure undoes what
+ * stands. */
 #include "manager-private.h"
 #include "store/boot.h"
 
@@ -50,8 +51,8 @@ static gboolean check_file(VdDisk *disk, VdImage *image, GError **error)
   struct stat st;
 
   if (fstat(image->fd, &st) < 0 || (guint64)st.st_size != disk->facts.file_size) {
-    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED, "%s has changed its size since it was opened",
-                disk->display);
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED,
+                "%s has changed its size since it was opened", disk->display);
     return FALSE;
   }
   return TRUE;
@@ -62,12 +63,12 @@ static gboolean check_state(VdDisk *disk, VdHandle *handle, GError **error)
   if (disk->attachment == NULL)
     return TRUE;
   if (handle->attacher) {
-    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_BAD_COMMAND, "%s was attached through this handle already",
-                disk->display);
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_BAD_COMMAND,
+                "%s was attached through this handle already", disk->display);
     return FALSE;
   }
-  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is attached already%s%s", disk->display,
-              disk->attachment->device != NULL ? " as " : "",
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is attached already%s%s",
+              disk->display, disk->attachment->device != NULL ? " as " : "",
               disk->attachment->device != NULL ? vd_device_get_info(disk->attachment->device)->path : "");
   return FALSE;
 }
@@ -77,7 +78,8 @@ gboolean vd_manager_may_attach_handle(VdManager *self, VdHandle *handle, GError 
   return check_state(handle->disk, handle, error);
 }
 
-static gboolean make_plan(VdHandle *handle, const VdAttachParams *params, VdAttachPlan *ret_plan, GError **error)
+static gboolean make_plan(VdHandle *handle, const VdAttachParams *params, VdAttachPlan *ret_plan,
+                          GError **error)
 {
   VdDisk *disk = handle->disk;
 
@@ -88,8 +90,8 @@ static gboolean make_plan(VdHandle *handle, const VdAttachParams *params, VdAtta
                 "the service was restarted after this handle was opened: open %s again", disk->display);
     return FALSE;
   }
-  return vd_access_attach(params, &handle->rights, &disk->facts, handle->owner->uid, disk->image_uid, disk->image_gid,
-                          disk->image_mode, ret_plan, error) &&
+  return vd_access_attach(params, &handle->rights, &disk->facts, handle->owner->uid, disk->image_uid,
+                          disk->image_gid, disk->image_mode, ret_plan, error) &&
          check_file(disk, handle->image, error);
 }
 
@@ -107,7 +109,7 @@ static char *display_name(VdDisk *disk)
 /* NULL-terminated, element char*. */
 static GPtrArray *make_udev_env(VdDisk *disk)
 {
-  const VdAttachment *a = disk->attachment;
+  const VdDiskAttachment *a = disk->attachment;
   GPtrArray *env = g_ptr_array_new_with_free_func(g_free);
   g_autofree char *name = display_name(disk);
 
@@ -131,15 +133,16 @@ static gsize copy_partitions(const VdFacts *facts, VdPartitionSpec *out)
 
   for (guint i = 0; i < facts->n_contents; i++)
     if (facts->contents[i].partition != 0)
-      out[n++] = (VdPartitionSpec){facts->contents[i].partition, facts->contents[i].offset, facts->contents[i].size};
+      out[n++] =
+          (VdPartitionSpec){facts->contents[i].partition, facts->contents[i].offset, facts->contents[i].size};
   return n;
 }
 
-static void start_device(VdManager *self, Attach *attach, GCancellable *cancellable, GAsyncReadyCallback callback,
-                         gpointer user_data)
+static void start_device(VdManager *self, Attach *attach, GCancellable *cancellable,
+                         GAsyncReadyCallback callback, gpointer user_data)
 {
   VdDisk *disk = attach->disk;
-  const VdAttachment *a = disk->attachment;
+  const VdDiskAttachment *a = disk->attachment;
   VdPartitionSpec partitions[VD_MAX_PARTITIONS + 1];
   g_autoptr(GPtrArray) env = make_udev_env(disk);
   VdAttachSpec spec = {
@@ -168,12 +171,12 @@ static void start_device(VdManager *self, Attach *attach, GCancellable *cancella
 
 static void end_attachment(VdManager *self, VdDisk *disk)
 {
-  VdAttachment *a = g_steal_pointer(&disk->attachment);
+  VdDiskAttachment *a = g_steal_pointer(&disk->attachment);
 
   for (guint i = 0; i < disk->handles->len; i++)
     ((VdHandle *)g_ptr_array_index(disk->handles, i))->attacher = FALSE;
   vd_run_remove(self->rundir, a->tag);
-  vd_attachment_free(a);
+  vd_disk_attachment_free(a);
   vd_manager_collect(self, disk);
 }
 
@@ -252,9 +255,10 @@ static void on_device_attached(GObject *source, GAsyncResult *result, gpointer u
   g_task_return_pointer(task, vd_disk_ref(disk), (GDestroyNotify)vd_disk_unref);
 }
 
-static VdAttachment *make_attachment(VdManager *self, VdHandle *handle, const VdAttachPlan *plan, const char *session)
+static VdDiskAttachment *make_attachment(VdManager *self, VdHandle *handle, const VdAttachPlan *plan,
+                                         const char *session)
 {
-  VdAttachment *a = g_new0(VdAttachment, 1);
+  VdDiskAttachment *a = g_new0(VdDiskAttachment, 1);
   g_autofree char *random = vd_manager_random_id();
 
   a->tag = g_strconcat(self->instance, random, NULL);
@@ -272,9 +276,9 @@ static void refuse(GTask *task, gpointer charge, GDestroyNotify free_charge, GEr
   g_task_return_error(task, error);
 }
 
-void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachParams *params, const char *session,
-                             gpointer charge, GDestroyNotify free_charge, GCancellable *cancellable,
-                             GAsyncReadyCallback callback, gpointer user_data)
+void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachParams *params,
+                             const char *session, gpointer charge, GDestroyNotify free_charge,
+                             GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
 {
   g_autoptr(GTask) task = g_task_new(self, cancellable, callback, user_data);
   Attach *attach = g_new0(Attach, 1);
@@ -282,7 +286,8 @@ void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachPa
   VdAttachPlan plan;
   GError *error = NULL;
 
-  /* What is attached is attached, also if the caller has gone meanwhile: then it is released, not left behind. */
+  /* What is attached is attached, also if the caller has gone meanwhile: then it is released, not left
+   * behind. */
   g_task_set_check_cancellable(task, FALSE);
   attach->handle = vd_handle_ref(handle);
   attach->disk = vd_disk_ref(disk);

@@ -34,7 +34,8 @@ static char *describe_handles(VdDisk *disk, VdHandle *except)
 
     if (handle == except || handle->opening)
       continue;
-    g_string_append_printf(text, "%sa handle of uid %u", text->len > 0 ? ", " : "", (guint)handle->owner->uid);
+    g_string_append_printf(text, "%sa handle of uid %u", text->len > 0 ? ", " : "",
+                           (guint)handle->owner->uid);
     if (handle->owner->pid > 0) {
       g_autofree char *file = g_strdup_printf("/proc/%d/comm", (int)handle->owner->pid);
       g_autofree char *comm = NULL;
@@ -52,9 +53,10 @@ static void finish_gone(VdManager *self, Detach *detach)
   g_autoptr(GError) error = NULL;
 
   /* Asked for, so it does not come back at the next boot either. */
-  if (disk->attachment->plan.lifetime == VD_LIFETIME_BOOT && !vd_boot_remove(self->statedir, disk->path, &error))
-    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s: its boot record stays: %s", disk->display,
-                     error->message);
+  if (disk->attachment->plan.lifetime == VD_LIFETIME_BOOT &&
+      !vd_boot_remove(self->statedir, disk->path, &error))
+    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s: its boot record stays: %s",
+                     disk->display, error->message);
   vd_manager_forget_attachment(self, disk);
 }
 
@@ -124,7 +126,8 @@ static void start_detach(GTask *owned)
   g_autoptr(VdDisk) inner = NULL;
 
   if (disk->attachment == NULL || disk->attachment->device == NULL) {
-    g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_FOUND, "%s is not attached", disk->display);
+    g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_FOUND, "%s is not attached",
+                            disk->display);
     return;
   }
   if (detach->mode != VD_DETACH_FORCE && vd_disk_count_handles(disk, detach->handle) > 0) {
@@ -136,14 +139,14 @@ static void start_detach(GTask *owned)
   }
   inner = vd_nesting_find_inner(self, disk);
   if (inner != NULL && detach->mode == VD_DETACH_FORCE) {
-    vd_manager_detach_async(self, inner, NULL, VD_DETACH_FORCE, g_task_get_cancellable(task), on_inner_detached,
-                            g_steal_pointer(&task));
+    vd_manager_detach_async(self, inner, NULL, VD_DETACH_FORCE, g_task_get_cancellable(task),
+                            on_inner_detached, g_steal_pointer(&task));
     return;
   }
   if (inner != NULL && detach->mode == VD_DETACH_IF_IDLE) {
     g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY,
-                            "%s (%s) holds the image %s, which is attached as %s: detach that first", disk->display,
-                            vd_device_get_info(disk->attachment->device)->path, inner->display,
+                            "%s (%s) holds the image %s, which is attached as %s: detach that first",
+                            disk->display, vd_device_get_info(disk->attachment->device)->path, inner->display,
                             vd_device_get_info(inner->attachment->device)->path);
     return;
   }
@@ -155,8 +158,8 @@ static void start_detach(GTask *owned)
   }
   vd_manager_update_record(self, disk);
   vd_manager_emit(self, VD_SIGNAL_DISK_CHANGED, disk);
-  vd_device_detach_async(disk->attachment->device, detach->mode, g_task_get_cancellable(task), on_device_detached,
-                         g_steal_pointer(&task));
+  vd_device_detach_async(disk->attachment->device, detach->mode, g_task_get_cancellable(task),
+                         on_device_detached, g_steal_pointer(&task));
 }
 
 void vd_manager_detach_async(VdManager *self, VdDisk *disk, VdHandle *handle, VdDetachMode mode,
@@ -173,7 +176,8 @@ void vd_manager_detach_async(VdManager *self, VdDisk *disk, VdHandle *handle, Vd
   start_detach(task);
 }
 
-gboolean vd_manager_detach_finish(VdManager *self, GAsyncResult *result, gboolean *ret_pending, GError **error)
+gboolean vd_manager_detach_finish(VdManager *self, GAsyncResult *result, gboolean *ret_pending,
+                                  GError **error)
 {
   gssize pending = g_task_propagate_int(G_TASK(result), error);
 

@@ -2,7 +2,8 @@
 /* What ends an attachment without anybody asking: owner gone, session over, last mount gone. */
 #include "manager-private.h"
 
-/* Desktops probe again right after an unmount; a second unmount or a new mount within this time is the same use. */
+/* Desktops probe again right after an unmount; a second unmount or a new mount within this time is the same
+ * use. */
 #define UNMOUNT_GRACE_MS 2000
 
 static void on_released(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -132,7 +133,7 @@ static void start_grace(VdManager *self, VdDisk *disk)
 
 static void look_at_mounts(VdManager *self, VdDisk *disk)
 {
-  VdAttachment *a = disk->attachment;
+  VdDiskAttachment *a = disk->attachment;
 
   if (!a->plan.detach_on_unmount || disk->state != VD_DISK_ATTACHED)
     return;

@@ -12,14 +12,21 @@ struct _VdManager {
   char *statedir;
   VdSource source;
   VdWorkerClient *worker;
-  GHashTable *disks;   /* ImageKey* -> VdDisk* (owned) */
-  GHashTable *handles; /* id -> VdHandle* (owned) */
+  GHashTable *disks;         /* ImageKey* -> VdDisk* (owned) */
+  GHashTable *handles;       /* id -> VdHandle* (owned) */
   VdMountWatch *mount_watch; /* while a disk wants detach-on-unmount */
-  char *instance; /* 8 hex digits: first part of every tag, so that two services do not adopt each other's devices */
+  char *instance; /* 8 hex digits: first part of every tag, so that two services do not adopt each other's
+                     devices */
   char *bus_id;
 };
 
-enum { VD_SIGNAL_DISK_ADDED, VD_SIGNAL_DISK_CHANGED, VD_SIGNAL_DISK_REMOVED, VD_SIGNAL_HANDLE_CLOSED, VD_N_SIGNALS };
+enum {
+  VD_SIGNAL_DISK_ADDED,
+  VD_SIGNAL_DISK_CHANGED,
+  VD_SIGNAL_DISK_REMOVED,
+  VD_SIGNAL_HANDLE_CLOSED,
+  VD_N_SIGNALS
+};
 
 void vd_manager_emit(VdManager *self, guint signal, gpointer subject);
 
@@ -39,7 +46,8 @@ gboolean vd_manager_save_record(VdManager *self, VdDisk *disk, VdRunPhase phase,
 void vd_manager_update_record(VdManager *self, VdDisk *disk);
 
 /* manager-attach.c */
-/* The device is gone or was never there: record, boot record, tables, signal. by_request: somebody asked for it. */
+/* The device is gone or was never there: record, boot record, tables, signal. by_request: somebody asked for
+ * it. */
 void vd_manager_forget_attachment(VdManager *self, VdDisk *disk);
 void vd_manager_watch_device(VdManager *self, VdDisk *disk);
 

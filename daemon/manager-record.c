@@ -32,7 +32,7 @@ static void record_handles(VdRunRecord *record, VdDisk *disk)
 
 gboolean vd_manager_save_record(VdManager *self, VdDisk *disk, VdRunPhase phase, GError **error)
 {
-  const VdAttachment *a = disk->attachment;
+  const VdDiskAttachment *a = disk->attachment;
   g_autoptr(VdRunRecord) record = vd_run_record_new(a->tag);
 
   record->phase = phase;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* After a restart: what /run says against what the kernel has. Adopt what both know, undo what only one does. */
+/* After a restart: what /run says against what the kernel has. Adopt what both know, undo what only one does.
+ */
 #include "manager-private.h"
 
 #include <string.h>
@@ -19,14 +20,15 @@ static void on_orphan_detached(GObject *source, GAsyncResult *result, gpointer u
   gboolean pending;
 
   if (!vd_device_detach_finish(device, result, &pending, &error))
-    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s, left over from an interrupted attach: %s",
-                     vd_device_get_info(device)->path, error->message);
+    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE",
+                     "%s, left over from an interrupted attach: %s", vd_device_get_info(device)->path,
+                     error->message);
 }
 
 static void undo_device(VdDevice *device)
 {
-  g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "MESSAGE", "%s is left over from an interrupted attach: undone",
-                   vd_device_get_info(device)->path);
+  g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "MESSAGE",
+                   "%s is left over from an interrupted attach: undone", vd_device_get_info(device)->path);
   vd_device_set_owned(device, FALSE);
   vd_device_detach_async(device, VD_DETACH_WHEN_IDLE, NULL, on_orphan_detached, device);
 }
@@ -61,14 +63,15 @@ static void adopt_handle(VdManager *self, VdDisk *disk, const VdRunHandle *old)
   vd_handle_unref(handle);
 }
 
-static VdAttachment *attachment_from_record(const VdRunRecord *record, VdDevice *device)
+static VdDiskAttachment *attachment_from_record(const VdRunRecord *record, VdDevice *device)
 {
   const VdDeviceInfo *info = vd_device_get_info(device);
-  VdAttachment *a = g_new0(VdAttachment, 1);
+  VdDiskAttachment *a = g_new0(VdDiskAttachment, 1);
 
   a->tag = g_strdup(record->tag);
   a->device = device;
-  a->owner = vd_identity_new(record->bus_name, record->uid, record->gid, record->groups, record->n_groups, record->pid);
+  a->owner = vd_identity_new(record->bus_name, record->uid, record->gid, record->groups, record->n_groups,
+                             record->pid);
   a->session = g_strdup(record->session);
   a->opened_read_only = record->opened_read_only;
   a->was_mounted = record->was_mounted;
@@ -113,8 +116,9 @@ static gboolean is_sound(const VdRunRecord *record, VdDevice *device)
       info->diskseq != record->diskseq || info->image_dev != record->image_dev ||
       info->image_ino != record->image_ino ||
       !vd_facts_check(&record->facts, record->facts.device_id, record->facts.file_size, &error)) {
-    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "the record of %s does not fit the device%s%s",
-                     info->path, error != NULL ? ": " : "", error != NULL ? error->message : "");
+    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE",
+                     "the record of %s does not fit the device%s%s", info->path, error != NULL ? ": " : "",
+                     error != NULL ? error->message : "");
     return FALSE;
   }
   return TRUE;

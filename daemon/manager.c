@@ -44,12 +44,13 @@ static void vd_manager_finalize(GObject *object)
 
 static void vd_manager_class_init(VdManagerClass *klass)
 {
-  static const char *const names[VD_N_SIGNALS] = {"disk-added", "disk-changed", "disk-removed", "handle-closed"};
+  static const char *const names[VD_N_SIGNALS] = {"disk-added", "disk-changed", "disk-removed",
+                                                  "handle-closed"};
 
   G_OBJECT_CLASS(klass)->finalize = vd_manager_finalize;
   for (guint i = 0; i < VD_N_SIGNALS; i++)
-    signals[i] = g_signal_new(names[i], G_TYPE_FROM_CLASS(klass), G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE,
-                              1, G_TYPE_POINTER);
+    signals[i] = g_signal_new(names[i], G_TYPE_FROM_CLASS(klass), G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                              G_TYPE_NONE, 1, G_TYPE_POINTER);
 }
 
 static void vd_manager_init(VdManager *self)
@@ -172,9 +173,9 @@ static void on_found(GObject *source, GAsyncResult *result, gpointer user_data)
     g_task_return_pointer(task, image, (GDestroyNotify)vd_image_unref);
 }
 
-void vd_manager_find_async(VdManager *self, VdIdentity *identity, const char *path, const VdOpenParams *params,
-                           const VdRights *rights, GCancellable *cancellable, GAsyncReadyCallback callback,
-                           gpointer user_data)
+void vd_manager_find_async(VdManager *self, VdIdentity *identity, const char *path,
+                           const VdOpenParams *params, const VdRights *rights, GCancellable *cancellable,
+                           GAsyncReadyCallback callback, gpointer user_data)
 {
   GTask *task = g_task_new(self, cancellable, callback, user_data);
   Find *find = g_new0(Find, 1);
@@ -185,8 +186,8 @@ void vd_manager_find_async(VdManager *self, VdIdentity *identity, const char *pa
   find->flags = params->flags;
   find->write = rights->write;
   g_task_set_task_data(task, find, find_free);
-  self->source.open_async(self->source.opener, identity, path, rights->write ? VD_SOURCE_WRITE : VD_SOURCE_READ,
-                          cancellable, on_found, task);
+  self->source.open_async(self->source.opener, identity, path,
+                          rights->write ? VD_SOURCE_WRITE : VD_SOURCE_READ, cancellable, on_found, task);
 }
 
 VdImage *vd_manager_find_finish(VdManager *self, GAsyncResult *result, GError **error)
@@ -216,8 +217,8 @@ gboolean vd_manager_may_attach(VdManager *self, VdImage *image, const VdRights *
   if (disk == NULL)
     return TRUE;
   if (disk->attachment != NULL) {
-    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is attached already%s%s", disk->display,
-                disk->attachment->device != NULL ? " as " : "",
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is attached already%s%s",
+                disk->display, disk->attachment->device != NULL ? " as " : "",
                 disk->attachment->device != NULL ? vd_device_get_info(disk->attachment->device)->path : "");
     return FALSE;
   }
@@ -284,9 +285,9 @@ static gboolean lock_image(VdHandle *handle, GError **error)
   return vd_image_lock(handle->image, handle->rights.write, error);
 }
 
-void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, const VdRights *rights, gpointer charge,
-                           GDestroyNotify free_charge, GCancellable *cancellable, GAsyncReadyCallback callback,
-                           gpointer user_data)
+void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, const VdRights *rights,
+                           gpointer charge, GDestroyNotify free_charge, GCancellable *cancellable,
+                           GAsyncReadyCallback callback, gpointer user_data)
 {
   g_autoptr(GTask) task = g_task_new(self, cancellable, callback, user_data);
   VdHandle *handle = g_new0(VdHandle, 1);
@@ -304,8 +305,8 @@ void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, c
   handle->opening = TRUE;
   g_task_set_task_data(task, handle, (GDestroyNotify)vd_handle_unref);
   if (image->device_id != disk->device_id) {
-    error = g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is open as %s already", disk->display,
-                        vd_device_id_to_format(disk->device_id));
+    error = g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is open as %s already",
+                        disk->display, vd_device_id_to_format(disk->device_id));
   } else if (check_share(disk, rights, &error)) {
     vd_manager_add_handle(self, handle);
     if (lock_image(handle, &error)) {
@@ -335,13 +336,16 @@ static void on_closed(GObject *source, GAsyncResult *result, gpointer user_data)
   gboolean pending;
   g_autoptr(GError) error = NULL;
 
-  /* The handle is closed whatever came of the device: a device that could not go is the service's to deal with. */
+  /* The handle is closed whatever came of the device: a device that could not go is the service's to deal
+   * with. */
   if (!vd_manager_detach_finish(g_task_get_source_object(task), result, &pending, &error))
-    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "closing the last handle: %s", error->message);
+    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "closing the last handle: %s",
+                     error->message);
   g_task_return_boolean(task, TRUE);
 }
 
-void vd_manager_close_async(VdManager *self, VdHandle *handle, GAsyncReadyCallback callback, gpointer user_data)
+void vd_manager_close_async(VdManager *self, VdHandle *handle, GAsyncReadyCallback callback,
+                            gpointer user_data)
 {
   g_autoptr(GTask) task = g_task_new(self, NULL, callback, user_data);
   g_autoptr(VdDisk) disk = vd_disk_ref(handle->disk);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The core: the table of disks and handles, and everything that changes it. Knows the domain; knows no D-Bus and no
- * polkit: whoever calls has been allowed to. Main loop only.
+ * The core: the table of disks and handles, and everything that changes it. Knows the domain; knows no D-Bus
+ * and no polkit: whoever calls has been allowed to. Main loop only.
  */
 #pragma once
 
@@ -16,7 +16,8 @@
 #define VD_TYPE_MANAGER (vd_manager_get_type())
 G_DECLARE_FINAL_TYPE(VdManager, vd_manager, VD, MANAGER, GObject)
 
-/* How a path becomes a descriptor: as the identity, by the opener. Set by main; the core does not know how it is done. */
+/* How a path becomes a descriptor: as the identity, by the opener. Set by main; the core does not know how it
+ * is done. */
 typedef enum { VD_SOURCE_READ, VD_SOURCE_WRITE, VD_SOURCE_LOCATE } VdSourceMode;
 typedef struct {
   gpointer opener;
@@ -41,10 +42,11 @@ typedef struct {
  */
 VdManager *vd_manager_new(const VdManagerConfig *config);
 
-/* Path -> image, as identity. params have been checked by vd_access_open(). Errors: the opener's and vd_image_new()'s. */
-void vd_manager_find_async(VdManager *self, VdIdentity *identity, const char *path, const VdOpenParams *params,
-                           const VdRights *rights, GCancellable *cancellable, GAsyncReadyCallback callback,
-                           gpointer user_data);
+/* Path -> image, as identity. params have been checked by vd_access_open(). Errors: the opener's and
+ * vd_image_new()'s. */
+void vd_manager_find_async(VdManager *self, VdIdentity *identity, const char *path,
+                           const VdOpenParams *params, const VdRights *rights, GCancellable *cancellable,
+                           GAsyncReadyCallback callback, gpointer user_data);
 VdImage *vd_manager_find_finish(VdManager *self, GAsyncResult *result, GError **error);
 
 /* The early look of AttachImage, before anybody is asked: sharing and state only. */
@@ -53,16 +55,18 @@ gboolean vd_manager_may_attach(VdManager *self, VdImage *image, const VdRights *
 gboolean vd_manager_may_attach_handle(VdManager *self, VdHandle *handle, GError **error);
 
 /*
- * Image -> handle: sharing, locks, what the worker says. charge belongs to the handle from here on (also on failure).
- * Errors: SHARING_VIOLATION, ACCESS_DENIED (reopen rules), the format's, the worker's.
+ * Image -> handle: sharing, locks, what the worker says. charge belongs to the handle from here on (also on
+ * failure). Errors: SHARING_VIOLATION, ACCESS_DENIED (reopen rules), the format's, the worker's.
  */
-void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, const VdRights *rights, gpointer charge,
-                           GDestroyNotify free_charge, GCancellable *cancellable, GAsyncReadyCallback callback,
-                           gpointer user_data);
+void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, const VdRights *rights,
+                           gpointer charge, GDestroyNotify free_charge, GCancellable *cancellable,
+                           GAsyncReadyCallback callback, gpointer user_data);
 VdHandle *vd_manager_open_finish(VdManager *self, GAsyncResult *result, GError **error);
 
-/* Closing the last handle of a handle-lifetime disk detaches it; the call ends when that is done or pending. */
-void vd_manager_close_async(VdManager *self, VdHandle *handle, GAsyncReadyCallback callback, gpointer user_data);
+/* Closing the last handle of a handle-lifetime disk detaches it; the call ends when that is done or pending.
+ */
+void vd_manager_close_async(VdManager *self, VdHandle *handle, GAsyncReadyCallback callback,
+                            gpointer user_data);
 gboolean vd_manager_close_finish(VdManager *self, GAsyncResult *result, GError **error);
 
 /* (transfer none) or NULL. */
@@ -72,20 +76,22 @@ GPtrArray *vd_manager_list_handles(VdManager *self);
 
 /*
  * Handle -> device. params checked by vd_access_attach() once more here. session: for VD_LIFETIME_SESSION.
- * Errors: BAD_COMMAND (this handle has attached already), SHARING_VIOLATION (attached), FILE_CHANGED, the device's.
+ * Errors: BAD_COMMAND (this handle has attached already), SHARING_VIOLATION (attached), FILE_CHANGED, the
+ * device's.
  */
-void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachParams *params, const char *session,
-                             gpointer charge, GDestroyNotify free_charge, GCancellable *cancellable,
-                             GAsyncReadyCallback callback, gpointer user_data);
+void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachParams *params,
+                             const char *session, gpointer charge, GDestroyNotify free_charge,
+                             GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
 VdDisk *vd_manager_attach_finish(VdManager *self, GAsyncResult *result, GError **error);
 
 /*
- * handle: the one that asks, or NULL. Errors: NOT_FOUND (not attached), BUSY (other handles, nested images, holders; all
- * named), INVALID_STATE (a detach is under way).
+ * handle: the one that asks, or NULL. Errors: NOT_FOUND (not attached), BUSY (other handles, nested images,
+ * holders; all named), INVALID_STATE (a detach is under way).
  */
 void vd_manager_detach_async(VdManager *self, VdDisk *disk, VdHandle *handle, VdDetachMode mode,
                              GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
-gboolean vd_manager_detach_finish(VdManager *self, GAsyncResult *result, gboolean *ret_pending, GError **error);
+gboolean vd_manager_detach_finish(VdManager *self, GAsyncResult *result, gboolean *ret_pending,
+                                  GError **error);
 
 /* Attached disks. (transfer container) (element VdDisk*, borrowed) */
 GPtrArray *vd_manager_list(VdManager *self);
@@ -96,11 +102,13 @@ VdDisk *vd_manager_find_by_stat(VdManager *self, const struct stat *st);
 /* The client with this name has left the bus, or this login session has ended. */
 void vd_manager_owner_gone(VdManager *self, const char *bus_name);
 void vd_manager_session_gone(VdManager *self, const char *session);
-/* Names that own handles or handle-lifetime disks, and sessions that own disks: to be asked about after a restart. (transfer full) */
+/* Names that own handles or handle-lifetime disks, and sessions that own disks: to be asked about after a
+ * restart. (transfer full) */
 GStrv vd_manager_owner_names(VdManager *self);
 GStrv vd_manager_sessions(VdManager *self);
 
-/* Reads /run, adopts what is there, undoes what was not finished. bus_id: of the bus owner names belong to, or NULL. */
+/* Reads /run, adopts what is there, undoes what was not finished. bus_id: of the bus owner names belong to,
+ * or NULL. */
 void vd_manager_restore(VdManager *self, const char *bus_id);
 /* The service ends and the disks go on. */
 void vd_manager_relinquish(VdManager *self);

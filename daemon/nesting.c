@@ -8,8 +8,8 @@
 #include "attach/mounts.h"
 
 /*
- * btrfs and its like report an anonymous device in st_dev; the mount table knows the block device behind it. Only
- * these types are believed: a FUSE mount says of its source whatever its user likes.
+ * btrfs and its like report an anonymous device in st_dev; the mount table knows the block device behind it.
+ * Only these types are believed: a FUSE mount says of its source whatever its user likes.
  */
 static gboolean names_its_device(const VdMount *mount)
 {

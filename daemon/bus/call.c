@@ -41,8 +41,9 @@ void vd_call_fail(VdCall *call, GError *error)
                    VD_LOG_UID, uid, VD_LOG_ERROR, virtdisk_error_to_dbus_name(code), "MESSAGE",
                    "%s refused to uid %s (%s): %s", call->rule != NULL ? call->rule->method : "call", uid,
                    virtdisk_error_to_dbus_name(code), owned->message);
-  g_dbus_method_invocation_return_error(g_steal_pointer(&call->invocation), VIRTDISK_ERROR, code, "%s (%s, %u)",
-                                        owned->message, virtdisk_error_win32_name(code), virtdisk_error_to_win32(code));
+  g_dbus_method_invocation_return_error(g_steal_pointer(&call->invocation), VIRTDISK_ERROR, code,
+                                        "%s (%s, %u)", owned->message, virtdisk_error_win32_name(code),
+                                        virtdisk_error_to_win32(code));
   call_free(call);
 }
 
@@ -76,13 +77,13 @@ void vd_call_examined(VdCall *call)
   for (gsize i = 0; call->ask.actions[i] != NULL; i++) {
     if (may_be_asked(call->rule, call->ask.actions[i]))
       continue;
-    vd_call_fail(call, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_PRIVILEGE_NOT_HELD, "no rule lets %s ask for %s",
-                                   call->rule->method, call->ask.actions[i]));
+    vd_call_fail(call, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_PRIVILEGE_NOT_HELD,
+                                   "no rule lets %s ask for %s", call->rule->method, call->ask.actions[i]));
     return;
   }
   vd_gate_ask_async(call->service->gate, call->identity, &call->ask,
-                    (flags & G_DBUS_MESSAGE_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION) != 0, call->cancellable, on_asked,
-                    call);
+                    (flags & G_DBUS_MESSAGE_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION) != 0, call->cancellable,
+                    on_asked, call);
 }
 
 static gboolean take_handle(VdCall *call, GError **error)
@@ -94,7 +95,8 @@ static gboolean take_handle(VdCall *call, GError **error)
     handle = vd_manager_get_handle(call->service->manager, path + strlen(VD_HANDLE_PATH_PREFIX));
   /* Somebody else's handle looks like one that does not exist. */
   if (handle == NULL || g_strcmp0(handle->owner->bus_name, call->identity->bus_name) != 0) {
-    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_HANDLE, "%s is not a handle of the caller", path);
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_HANDLE, "%s is not a handle of the caller",
+                path);
     return FALSE;
   }
   call->handle = vd_handle_ref(handle);
@@ -153,10 +155,10 @@ void vd_call_dispatch(VdService *service, GDBusMethodInvocation *invocation)
   call->ask.file_owner = VD_UID_INVALID;
   vd_service_track(service, call);
   if (call->rule == NULL || call->method == NULL) {
-    vd_call_fail(call, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED, "no rule allows %s.%s", interface,
-                                   method));
+    vd_call_fail(call, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED, "no rule allows %s.%s",
+                                   interface, method));
     return;
   }
-  vd_caller_lookup_async(service->connection, g_dbus_method_invocation_get_sender(invocation), call->cancellable,
-                         on_caller_known, call);
+  vd_caller_lookup_async(service->connection, g_dbus_method_invocation_get_sender(invocation),
+                         call->cancellable, on_caller_known, call);
 }

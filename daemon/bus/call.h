@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One method call on its way: caller -> rule -> examine (what is it about?) -> gate -> perform -> answer. Everything
- * that the steps find out hangs on the call; whichever way it ends, freeing it releases all.
+ * One method call on its way: caller -> rule -> examine (what is it about?) -> gate -> perform -> answer.
+ * Everything that the steps find out hangs on the call; whichever way it ends, freeing it releases all.
  */
 #pragma once
 
@@ -86,8 +86,8 @@ void vd_service_untrack(VdService *self, VdCall *call);
 /* common.c: what methods of both interfaces share */
 gboolean vd_call_parse_attach_options(VdCall *call, GVariant *options, gboolean for_image, GError **error);
 gboolean vd_call_parse_detach_options(VdCall *call, GVariant *options, gboolean for_handle, GError **error);
-void vd_call_ask_attach(VdCall *call, const char *path, const char *origin_url, uid_t file_owner, VdLifetime lifetime,
-                        gboolean read_only);
+void vd_call_ask_attach(VdCall *call, const char *path, const char *origin_url, uid_t file_owner,
+                        VdLifetime lifetime, gboolean read_only);
 void vd_call_ask_detach(VdCall *call, VdDisk *disk);
 /* The login session of the caller into call->session when lifetime asks for one; then next(). */
 void vd_call_find_session(VdCall *call, VdLifetime lifetime, void (*next)(VdCall *call));

@@ -54,7 +54,8 @@ gboolean vd_call_parse_detach_options(VdCall *call, GVariant *options, gboolean 
     return FALSE;
   }
   if (call->option.provider_flags != 0) {
-    g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "provider-specific-flags must be 0");
+    g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
+                        "provider-specific-flags must be 0");
     return FALSE;
   }
   call->detach_mode = call->option.force       ? VD_DETACH_FORCE
@@ -63,8 +64,8 @@ gboolean vd_call_parse_detach_options(VdCall *call, GVariant *options, gboolean 
   return TRUE;
 }
 
-void vd_call_ask_attach(VdCall *call, const char *path, const char *origin_url, uid_t file_owner, VdLifetime lifetime,
-                        gboolean read_only)
+void vd_call_ask_attach(VdCall *call, const char *path, const char *origin_url, uid_t file_owner,
+                        VdLifetime lifetime, gboolean read_only)
 {
   gsize n = 0;
 
@@ -121,7 +122,8 @@ void vd_call_find_session(VdCall *call, VdLifetime lifetime, void (*next)(VdCall
   }
   find = g_new(FindSession, 1);
   *find = (FindSession){call, next};
-  vd_caller_session_async(call->service->connection, call->identity, call->cancellable, on_session_found, find);
+  vd_caller_session_async(call->service->connection, call->identity, call->cancellable, on_session_found,
+                          find);
 }
 
 static void on_detached(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -144,14 +146,16 @@ void vd_call_perform_detach(VdCall *call)
 {
   VdDisk *disk = call->disk;
 
-  /* Somebody may have thought long about it: it need not be the same attachment, or the same owner's, any more. */
+  /* Somebody may have thought long about it: it need not be the same attachment, or the same owner's, any
+   * more. */
   if (disk->attachment != NULL && disk->attachment->owner->uid != call->identity->uid &&
       call->ask.actions[0] == NULL && call->identity->uid != 0) {
     vd_call_fail(call, g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE,
                                            "the disk was attached anew by somebody else meanwhile"));
     return;
   }
-  vd_manager_detach_async(call->service->manager, disk, call->handle, call->detach_mode, NULL, on_detached, call);
+  vd_manager_detach_async(call->service->manager, disk, call->handle, call->detach_mode, NULL, on_detached,
+                          call);
 }
 
 GVariant *vd_call_attach_results(VdDisk *disk)

@@ -83,7 +83,7 @@ static void set_device(VdDBusDisk *object, const VdDeviceInfo *info)
 void vd_disk_object_update(GDBusObjectSkeleton *skeleton, VdDisk *disk)
 {
   g_autoptr(VdDBusDisk) object = vd_dbus_object_get_disk(VD_DBUS_OBJECT(skeleton));
-  const VdAttachment *a = disk->attachment;
+  const VdDiskAttachment *a = disk->attachment;
 
   vd_dbus_disk_set_lifetime(object, vd_lifetime_to_string(a->plan.lifetime));
   vd_dbus_disk_set_detach_on_unmount(object, a->plan.detach_on_unmount);

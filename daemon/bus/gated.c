@@ -17,33 +17,34 @@ static void handle_method_call(GDBusConnection *connection, const char *sender, 
   vd_call_dispatch(g_object_get_qdata(G_OBJECT(user_data), service_quark()), invocation);
 }
 
-/* The skeleton's own table has the reader of properties; there is no writer, since no property is writable. */
-#define DEFINE_GATED(Name, name, PARENT)                                                                               \
-  typedef Name##Skeleton VdGated##Name;                                                                                \
-  typedef Name##SkeletonClass VdGated##Name##Class;                                                                    \
-  static GType vd_gated_##name##_get_type(void);                                                                       \
-  G_DEFINE_FINAL_TYPE(VdGated##Name, vd_gated_##name, PARENT)                                                          \
-                                                                                                                       \
-  static GDBusInterfaceVTable *vd_gated_##name##_get_vtable(GDBusInterfaceSkeleton *skeleton)                          \
-  {                                                                                                                    \
-    static GDBusInterfaceVTable vtable;                                                                                \
-    GDBusInterfaceSkeletonClass *parent = G_DBUS_INTERFACE_SKELETON_CLASS(vd_gated_##name##_parent_class);             \
-                                                                                                                       \
-    vtable.method_call = handle_method_call;                                                                           \
-    vtable.get_property = parent->get_vtable(skeleton)->get_property;                                                  \
-    return &vtable;                                                                                                    \
-  }                                                                                                                    \
-  static void vd_gated_##name##_class_init(VdGated##Name##Class *klass)                                                \
-  {                                                                                                                    \
-    G_DBUS_INTERFACE_SKELETON_CLASS(klass)->get_vtable = vd_gated_##name##_get_vtable;                                 \
-  }                                                                                                                    \
-  static void vd_gated_##name##_init(VdGated##Name *self) {}                                                           \
-  static GDBusInterfaceSkeleton *vd_gated_##name##_create(VdService *service)                                          \
-  {                                                                                                                    \
-    GDBusInterfaceSkeleton *skeleton = g_object_new(vd_gated_##name##_get_type(), NULL);                               \
-                                                                                                                       \
-    g_object_set_qdata(G_OBJECT(skeleton), service_quark(), service);                                                  \
-    return skeleton;                                                                                                   \
+/* The skeleton's own table has the reader of properties; there is no writer, since no property is writable.
+ */
+#define DEFINE_GATED(Name, name, PARENT)                                                                     \
+  typedef Name##Skeleton VdGated##Name;                                                                      \
+  typedef Name##SkeletonClass VdGated##Name##Class;                                                          \
+  static GType vd_gated_##name##_get_type(void);                                                             \
+  G_DEFINE_FINAL_TYPE(VdGated##Name, vd_gated_##name, PARENT)                                                \
+                                                                                                             \
+  static GDBusInterfaceVTable *vd_gated_##name##_get_vtable(GDBusInterfaceSkeleton *skeleton)                \
+  {                                                                                                          \
+    static GDBusInterfaceVTable vtable;                                                                      \
+    GDBusInterfaceSkeletonClass *parent = G_DBUS_INTERFACE_SKELETON_CLASS(vd_gated_##name##_parent_class);   \
+                                                                                                             \
+    vtable.method_call = handle_method_call;                                                                 \
+    vtable.get_property = parent->get_vtable(skeleton)->get_property;                                        \
+    return &vtable;                                                                                          \
+  }                                                                                                          \
+  static void vd_gated_##name##_class_init(VdGated##Name##Class *klass)                                      \
+  {                                                                                                          \
+    G_DBUS_INTERFACE_SKELETON_CLASS(klass)->get_vtable = vd_gated_##name##_get_vtable;                       \
+  }                                                                                                          \
+  static void vd_gated_##name##_init(VdGated##Name *self) {}                                                 \
+  static GDBusInterfaceSkeleton *vd_gated_##name##_create(VdService *service)                                \
+  {                                                                                                          \
+    GDBusInterfaceSkeleton *skeleton = g_object_new(vd_gated_##name##_get_type(), NULL);                     \
+                                                                                                             \
+    g_object_set_qdata(G_OBJECT(skeleton), service_quark(), service);                                        \
+    return skeleton;                                                                                         \
   }
 
 DEFINE_GATED(VdDBusManager, manager, VD_DBUS_TYPE_MANAGER_SKELETON)

@@ -20,8 +20,8 @@ static void examine_attach(VdCall *call)
 
   g_variant_get(call->parameters, "(u@a{sv})", &call->attach.flags, &options);
   if (!vd_call_parse_attach_options(call, options, FALSE, &error) ||
-      !vd_access_attach(&call->attach, &call->handle->rights, &disk->facts, call->identity->uid, disk->image_uid,
-                        disk->image_gid, disk->image_mode, &plan, &error) ||
+      !vd_access_attach(&call->attach, &call->handle->rights, &disk->facts, call->identity->uid,
+                        disk->image_uid, disk->image_gid, disk->image_mode, &plan, &error) ||
       !vd_manager_may_attach_handle(call->service->manager, call->handle, &error)) {
     vd_call_fail(call, error);
     return;
@@ -85,10 +85,12 @@ static void examine_detach(VdCall *call)
     return;
   }
   if (flags != VIRTDISK_DETACH_NONE)
-    error = g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "detach flags 0x%08x: must be 0", flags);
+    error = g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "detach flags 0x%08x: must be 0",
+                        flags);
   else if ((call->handle->rights.mask & VIRTDISK_ACCESS_DETACH) == 0)
-    error = g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED,
-                        "the handle was opened without DETACH (its access is 0x%08x)", call->handle->rights.mask);
+    error =
+        g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED,
+                    "the handle was opened without DETACH (its access is 0x%08x)", call->handle->rights.mask);
   else if (call->disk->attachment == NULL)
     error = g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_FOUND, "%s is not attached", call->disk->display);
   if (error != NULL) {
@@ -104,7 +106,7 @@ static void examine_detach(VdCall *call)
 static void perform_get_path(VdCall *call)
 {
   g_autoptr(GVariant) options = g_variant_get_child_value(call->parameters, 0);
-  VdAttachment *a = call->disk->attachment;
+  VdDiskAttachment *a = call->disk->attachment;
   GError *error = NULL;
 
   if (!no_options(call, options, &error))

@@ -134,7 +134,8 @@ static void perform_open_fd(VdCall *call)
     return;
   }
   /* The kernel's name of the file, never the client's word, is what others get to see. */
-  call->image = vd_image_new(fd, NULL, call->device_id, call->open.vendor, call->rights.write, call->open.flags, &error);
+  call->image = vd_image_new(fd, NULL, call->device_id, call->open.vendor, call->rights.write,
+                             call->open.flags, &error);
   if (call->image == NULL)
     vd_call_fail(call, error);
   else
@@ -160,7 +161,8 @@ static void resolve_attach_flags(VdCall *call)
     call->attach.flags |= VIRTDISK_ATTACH_PERMANENT_LIFETIME;
 }
 
-static gboolean resolve_attach_image(VdCall *call, VdLifetime *ret_lifetime, gboolean *ret_read_only, GError **error)
+static gboolean resolve_attach_image(VdCall *call, VdLifetime *ret_lifetime, gboolean *ret_read_only,
+                                     GError **error)
 {
   call->open.version = 1;
   call->open.mask = VIRTDISK_ACCESS_READ;
@@ -320,8 +322,8 @@ static void locate_path(VdCall *call, void (*next)(VdCall *call, const struct st
   Locate *locate = g_new(Locate, 1);
 
   *locate = (Locate){call, next};
-  vd_opener_open_async(call->service->opener, call->identity, call->path, VD_OPEN_LOCATE, call->cancellable, on_located,
-                       locate);
+  vd_opener_open_async(call->service->opener, call->identity, call->path, VD_OPEN_LOCATE, call->cancellable,
+                       on_located, locate);
 }
 
 static gboolean find_disk(VdCall *call, const struct stat *st)
@@ -329,8 +331,10 @@ static gboolean find_disk(VdCall *call, const struct stat *st)
   VdDisk *disk = vd_manager_find_by_stat(call->service->manager, st);
 
   if (disk == NULL) {
-    vd_call_fail(call, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_FOUND, "%s is neither an attached image nor the "
-                                   "device of one", call->path));
+    vd_call_fail(call, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_FOUND,
+                                   "%s is neither an attached image nor the "
+                                   "device of one",
+                                   call->path));
     return FALSE;
   }
   call->disk = vd_disk_ref(disk);
@@ -443,7 +447,8 @@ static void answer_dependencies(VdCall *call, const struct stat *st)
   }
   g_variant_builder_init(&entries, G_VARIANT_TYPE("aa{sv}"));
   for (guint i = 0; i < found->len; i++)
-    g_variant_builder_add_value(&entries, dependency_to_variant(g_ptr_array_index(found, i), call->option.version));
+    g_variant_builder_add_value(&entries,
+                                dependency_to_variant(g_ptr_array_index(found, i), call->option.version));
   vd_call_return(call, g_variant_new("(aa{sv})", &entries));
 }
 
@@ -459,10 +464,11 @@ static void perform_get_dependencies(VdCall *call)
   if (!vd_options_parse(options, options_table, 1, call, call->arena, &error)) {
     vd_call_fail(call, error);
   } else if (call->option.version != 1 && call->option.version != 2) {
-    vd_call_fail(call, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "version %u is not 1 or 2",
-                                   call->option.version));
+    vd_call_fail(call, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
+                                   "version %u is not 1 or 2", call->option.version));
   } else if ((flags & ~(guint32)VIRTDISK_DEPENDENCY_ALL_FLAGS) != 0) {
-    vd_call_fail(call, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "unknown dependency flags 0x%08x",
+    vd_call_fail(call, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
+                                   "unknown dependency flags 0x%08x",
                                    flags & ~(guint32)VIRTDISK_DEPENDENCY_ALL_FLAGS));
   } else {
     locate_path(call, answer_dependencies);

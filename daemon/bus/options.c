@@ -51,8 +51,8 @@ static void store(const VdOption *option, GVariant *value, gpointer target, GPtr
     G_STRUCT_MEMBER(gboolean, target, option->has) = TRUE;
 }
 
-gboolean vd_options_parse(GVariant *options, const VdOption *table, gsize n, gpointer target, GPtrArray *arena,
-                          GError **error)
+gboolean vd_options_parse(GVariant *options, const VdOption *table, gsize n, gpointer target,
+                          GPtrArray *arena, GError **error)
 {
   g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
   GVariantIter iter;
@@ -71,10 +71,12 @@ gboolean vd_options_parse(GVariant *options, const VdOption *table, gsize n, gpo
     if (option == NULL)
       g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "unknown option \"%s\"", key);
     else if (!g_variant_is_of_type(value, type_of(option->type)))
-      g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "option \"%s\" is of type %s, not %.1s", key,
-                  g_variant_get_type_string(value), (const char *)type_of(option->type));
+      g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
+                  "option \"%s\" is of type %s, not %.1s", key, g_variant_get_type_string(value),
+                  (const char *)type_of(option->type));
     else
-      g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "option \"%s\" is given twice", key);
+      g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "option \"%s\" is given twice",
+                  key);
     g_variant_unref(value);
     return FALSE;
   }

@@ -85,7 +85,8 @@ void vd_service_export_handle(VdService *self, VdHandle *handle)
   g_autoptr(GError) error = NULL;
 
   if (!g_dbus_interface_skeleton_export(skeleton, self->connection, path, &error)) {
-    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s cannot be exported: %s", path, error->message);
+    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s cannot be exported: %s", path,
+                     error->message);
     return;
   }
   g_hash_table_insert(self->handles, g_strdup(handle->id), g_steal_pointer(&skeleton));
@@ -132,8 +133,9 @@ static void on_disk_removed(VdManager *manager, VdDisk *disk, VdService *self)
 
 /* Sessions */
 
-static void on_session_removed(GDBusConnection *connection, const char *sender, const char *path, const char *interface,
-                               const char *signal, GVariant *parameters, gpointer user_data)
+static void on_session_removed(GDBusConnection *connection, const char *sender, const char *path,
+                               const char *interface, const char *signal, GVariant *parameters,
+                               gpointer user_data)
 {
   VdService *self = user_data;
   const char *id;
@@ -175,8 +177,8 @@ static void check_sessions(VdService *self)
     g_weak_ref_init(&ask->manager, self->manager);
     ask->session = g_strdup(sessions[i]);
     g_dbus_connection_call(self->connection, LOGIND_NAME, LOGIND_PATH, LOGIND_MANAGER, "GetSession",
-                           g_variant_new("(s)", sessions[i]), G_VARIANT_TYPE("(o)"), G_DBUS_CALL_FLAGS_NO_AUTO_START, -1,
-                           NULL, on_session_looked_up, ask);
+                           g_variant_new("(s)", sessions[i]), G_VARIANT_TYPE("(o)"),
+                           G_DBUS_CALL_FLAGS_NO_AUTO_START, -1, NULL, on_session_looked_up, ask);
   }
 }
 
