@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is mounted from a disk, as this process sees it. Reads /proc and /sys, changes nothing. */
+#pragma once
+
+#include <glib.h>
+#include <sys/types.h>
+
+typedef struct {
+  dev_t number;     /* of the file system; anonymous for btrfs */
+  char *source;     /* device node */
+  char *mountpoint; /* any bytes */
+} VdMount;
+
+void vd_mount_free(VdMount *self);
+
+typedef enum {
+  VD_MOUNTS_DISK, /* the device and its partitions */
+  VD_MOUNTS_ONLY, /* the device alone */
+} VdMountsScope;
+
+/* text: contents of mountinfo. Element: VdMount*, in the order of mounting. Lines that do not parse are
+ * passed over. Pure. */
+GPtrArray *vd_mounts_parse(const char *text);
+/* Device numbers of a disk and its partitions. sys_root: NULL is the real one. Element: guint64 (a dev_t). */
+GArray *vd_mounts_list_devices(dev_t disk, const char *sys_root);
+/* Number of the partition, 0 for a whole disk. sys_root: NULL is the real one. */
+guint vd_mounts_get_partition(dev_t device, const char *sys_root);
+
+/* Mounts of a device node now, in the order of mounting; none if there is no such device. */
+GPtrArray *vd_mounts_of(const char *device, VdMountsScope scope);
+/* Device node of what is mounted on a directory, or NULL: not a mount point. (transfer full) */
+char *vd_mounts_find_source(const char *directory);

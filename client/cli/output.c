@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Sentences for people. */
+#include "output.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "exit.h"
+#include "values.h"
+
+/* Widest name that vd_output_pair() is given, and two. */
+#define PAIR_WIDTH 22
+
+void vd_output_line(const char *text)
+{
+  g_autofree char *shown = vd_value_printable(text);
+
+  puts(shown);
+}
+
+void vd_output_pair(const char *name, const char *value)
+{
+  g_autofree char *shown = NULL;
+
+  if (value == NULL || *value == '\0')
+    return;
+  shown = vd_value_printable(value);
+  printf("%s:%*s%s\n", name, (int)(PAIR_WIDTH - MIN(PAIR_WIDTH - 1, strlen(name))), "", shown);
+}
+
+/* holder: one of the service's sentences, such as "mounted on /mnt" or "swap on /dev/loop3p2". */
+static const char *hint_for(const char *holder)
+{
+  if (strstr(holder, "pid ") != NULL)
+    return "end that program or let it close its files";
+  if (strstr(holder, "mounted") != NULL)
+    return "virtdisk unmount, or detach --force";
+  if (strstr(holder, "swap") != NULL)
+    return "swapoff, or detach --force";
+  if (strstr(holder, "loop") != NULL)
+    return "detach the inner image first";
+  return "take apart what is stacked on the disk, or detach --when-idle";
+}
+
+static void append_holders(GString *out, const char *holders)
+{
+  g_auto(GStrv) each = g_strsplit(holders, "; ", -1);
+
+  for (char **holder = each; *holder != NULL; holder++) {
+    g_autofree char *shown = vd_value_printable(*holder);
+
+    g_string_append_printf(out, "\n  %s (hint: %s)", shown, hint_for(*holder));
+  }
+}
+
+char *vd_output_describe_error(const GError *error)
+{
+  GString *out = g_string_new(NULL);
+  const char *colon = strstr(error->message, ": ");
+  gboolean holders = g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY) && colon != NULL;
+  g_autofree char *sentence =
+      holders ? g_strndup(error->message, (gsize)(colon - error->message)) : g_strdup(error->message);
+  g_autofree char *shown = vd_value_printable(sentence);
+
+  g_string_append(out, shown);
+  if (holders)
+    append_holders(out, colon + 2);
+  else if (g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_AUTHORIZATION_REQUIRED))
+    g_string_append(out, "\n  (hint: run it on a terminal without --no-ask-password, or as the superuser)");
+  return g_string_free(out, FALSE);
+}
+
+void vd_output_error(const char *verb, const GError *error)
+{
+  g_autofree char *text = vd_output_describe_error(error);
+
+  fflush(stdout);
+  fprintf(stderr, "virtdisk: %s\n", text);
+  if (error->domain == G_OPTION_ERROR)
+    fprintf(stderr, "Try: virtdisk %s%s--help\n", verb != NULL ? verb : "", verb != NULL ? " " : "");
+}
+
+gboolean vd_output_flush(GError **error)
+{
+  if (fflush(stdout) == 0 && ferror(stdout) == 0)
+    return TRUE;
+  g_set_error(error, VD_EXIT_ERROR, VD_EXIT_FAILURE, "Cannot write to standard output: %s",
+              g_strerror(errno));
+  return FALSE;
+}
