@@ -46,8 +46,7 @@ BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Config
 # Consulted before our own rules: the test's answers, read anew for each question, and a record of what was asked.
 TEST_RULE = """polkit.addRule(function(action, subject) {
   if (action.id.indexOf("org.virtdisk1.") != 0) return undefined;
-  var keys = ["path", "format", "access", "lifetime", "file-owner", "file_owner", "owner", "device", "origin-url",
-              "origin_url", "origin", "polkit.message"];
+  var keys = ["path", "format", "access", "lifetime", "owner", "device", "origin", "polkit.message"];
   var seen = {action: action.id, user: subject.user};
   for (var i in keys) { var value = action.lookup(keys[i]); if (value !== undefined) seen[keys[i]] = value; }
   polkit.spawn(["/bin/sh", "-c", "printf '%s\\\\n' \\"$1\\" >>@DIR@/asked", "sh", JSON.stringify(seen)]);
