@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The object that is the device. State is written here, on the main loop, and nowhere else; threads get
+ * copies. Must never assume that a name such as loop3 still means the same device: the sequence number
+ * decides.
+ */
+#include "attach/device.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "attach/attachment.h"
+#include "attach/choose.h"
+#include "attach/hints.h"
+#include "attach/inuse.h"
+#include "attach/mounts.h"
+#include "attach/partitions.h"
+#include "attach/settle.h"
+#include "attach/sysfs.h"
+#include "attach/uevents.h"
+#include "util/cleanup.h"
+#include "virtdisk-error.h"
+
+struct VdDevice {
+  guint refs;
+  const VdRoute *route;
+  VdAttachment *attachment;
+  VdDeviceInfo info; /* strings: of the attachment and the route */
+  gboolean owned;
+  gboolean detaching;
+  gboolean gone;
+  VdDeviceGoneFunc gone_func;
+  gpointer gone_data;
+};
+
+/* Every device that the kernel still has, and the one pair of ears of all of them. Main loop only. */
+static GPtrArray *live_devices;
+static VdUevents *live_events;
+
+static void device_free(VdDevice *self)
+{
+  vd_attachment_free(self->attachment);
+  g_free(self);
+}
+
+static void stop_listening(VdDevice *self)
+{
+  if (live_devices == NULL || !g_ptr_array_remove_fast(live_devices, self) || live_devices->len > 0)
+    return;
+  g_clear_pointer(&live_devices, g_ptr_array_unref);
+  g_clear_pointer(&live_events, vd_uevents_free);
+}
+
+/* The only place where a device becomes gone. */
+static void mark_gone(VdDevice *self)
+{
+  VdDeviceGoneFunc func = self->gone_func;
+  const VdAttachment *attachment = self->attachment;
+
+  if (self->gone)
+    return;
+  vd_device_ref(self);
+  self->gone = TRUE;
+  self->owned = FALSE;
+  self->gone_func = NULL;
+  stop_listening(self);
+  vd_hints_remove(attachment->rundir, attachment->name, attachment->diskseq);
+  /* Another program has detached it; the next user of the name must not find it open to ours. */
+  if (!vd_sysfs_exists(NULL, attachment->name, "loop/backing_file"))
+    vd_node_take_back(attachment->path, &attachment->owner);
+  if (func != NULL)
+    func(self, self->gone_data);
+  vd_device_unref(self);
+}
+
+static gboolean concerns(const VdUevent *event, const VdDevice *device)
+{
+  return event == NULL || g_str_has_prefix(event->name, device->attachment->name);
+}
+
+static void on_uevent(const VdUevent *event, gpointer user_data)
+{
+  g_autoptr(GPtrArray) lost = g_ptr_array_new_with_free_func((GDestroyNotify)vd_device_unref);
+
+  for (guint i = 0; i < live_devices->len; i++) {
+    VdDevice *device = g_ptr_array_index(live_devices, i);
+
+    if (concerns(event, device) && !device->route->is_live(device->attachment))
+      g_ptr_array_add(lost, vd_device_ref(device));
+  }
+  for (guint i = 0; i < lost->len; i++)
+    mark_gone(g_ptr_array_index(lost, i));
+}
+
+static void start_listening(VdDevice *self)
+{
+  g_autoptr(GError) error = NULL;
+
+  if (live_devices == NULL)
+    live_devices = g_ptr_array_new();
+  g_ptr_array_add(live_devices, self);
+  if (live_events != NULL)
+    return;
+  live_events = vd_uevents_new(VD_UEVENTS_KERNEL, &error);
+  if (live_events != NULL)
+    vd_uevents_attach(live_events, on_uevent, NULL);
+  else
+    g_warning("Devices that others detach will not be noticed: %s", error->message);
+}
+
+static gboolean on_gone_before(gpointer user_data)
+{
+  mark_gone(user_data);
+  return G_SOURCE_REMOVE;
+}
+
+/* Takes the attachment over. */
+static VdDevice *device_new(const VdRoute *route, const char *reason, VdAttachment *attachment,
+                            gboolean settled, gboolean owned)
+{
+  VdDevice *self = g_new0(VdDevice, 1);
+
+  self->refs = 1;
+  self->route = route;
+  self->attachment = attachment;
+  self->owned = owned;
+  self->info = (VdDeviceInfo){.route = route->name,
+                              .reason = reason,
+                              .path = attachment->path,
+                              .name = attachment->name,
+                              .tag = attachment->tag,
+                              .number = attachment->number,
+                              .diskseq = attachment->diskseq,
+                              .size = attachment->size,
+                              .read_only = attachment->read_only,
+                              .direct_io = attachment->direct_io,
+                              .settled = settled,
+                              .image_dev = attachment->image_dev,
+                              .image_ino = attachment->image_ino};
+  start_listening(self);
+  /* Gone before anybody listened; the owner has yet to say whom to tell. */
+  if (!route->is_live(attachment))
+    g_idle_add_full(G_PRIORITY_DEFAULT, on_gone_before, vd_device_ref(self), (GDestroyNotify)vd_device_unref);
+  return self;
+}
+
+VdDevice *vd_device_ref(VdDevice *self)
+{
+  self->refs++;
+  return self;
+}
+
+/* The reference that a device without owner has to itself goes with the device, or when that cannot be. */
+static void on_abandoned_gone(VdDevice *self, gpointer user_data)
+{
+  vd_device_unref(self);
+}
+
+static void on_abandoned_detached(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  VdDevice *self = user_data;
+  g_autoptr(GError) error = NULL;
+
+  if (vd_device_detach_finish(self, result, NULL, &error) || self->gone)
+    return;
+  g_warning("%s is left attached: %s", self->info.path, error->message);
+  vd_device_set_gone_func(self, NULL, NULL);
+  vd_device_unref(self);
+}
+
+void vd_device_unref(VdDevice *self)
+{
+  if (--self->refs > 0)
+    return;
+  if (!self->owned || self->gone) {
+    stop_listening(self);
+    device_free(self);
+    return;
+  }
+  /* Nobody is left to be asked, so it stays alive by itself until the kernel has given it back. */
+  self->refs = 1;
+  self->owned = FALSE;
+  vd_device_set_gone_func(self, on_abandoned_gone, NULL);
+  vd_device_detach_async(self, VD_DETACH_WHEN_IDLE, NULL, on_abandoned_detached, self);
+}
+
+const VdDeviceInfo *vd_device_get_info(VdDevice *self)
+{
+  return &self->info;
+}
+
+void vd_device_set_owned(VdDevice *self, gboolean owned)
+{
+  self->owned = owned && !self->gone;
+}
+
+void vd_device_set_gone_func(VdDevice *self, VdDeviceGoneFunc func, gpointer user_data)
+{
+  self->gone_func = func;
+  self->gone_data = user_data;
+}
+
+/* Attaching: prepare -> attach_in_thread -> on_attached -> (udev) on_settled -> done. */
+
+typedef struct {
+  VdAttachSpec spec; /* a deep copy; the descriptor is ours */
+  GStrv udev_env;
+  const VdRoute *route;
+  const char *reason;
+  VdSettle *settle;
+  VdAttachment *made; /* written by the thread, read after it */
+  GError *failure;    /* why what was made is being undone */
+} AttachOp;
+
+static void attach_op_free(AttachOp *op)
+{
+  g_free((char *)op->spec.tag);
+  g_free((char *)op->spec.rundir);
+  g_free((VdPartitionSpec *)op->spec.partitions);
+  g_strfreev(op->udev_env);
+  vd_clear_fd(&op->spec.fd);
+  vd_settle_free(op->settle);
+  vd_attachment_free(op->made);
+  g_clear_error(&op->failure);
+  g_free(op);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(AttachOp, attach_op_free)
+
+static AttachOp *attach_op_new(const VdAttachSpec *spec, GError **error)
+{
+  g_autoptr(AttachOp) op = g_new0(AttachOp, 1);
+
+  op->spec = *spec;
+  op->spec.tag = g_strdup(spec->tag);
+  op->spec.rundir = g_strdup(spec->rundir);
+  op->spec.partitions = g_memdup2(spec->partitions, spec->n_partitions * sizeof *spec->partitions);
+  op->udev_env = g_strdupv((char **)spec->udev_env);
+  op->spec.udev_env = (const char *const *)op->udev_env;
+  op->spec.fd = fcntl(spec->fd, F_DUPFD_CLOEXEC, 3);
+  if (op->spec.fd < 0) {
+    g_set_error(error, VIRTDISK_ERROR,
+                errno == EMFILE ? VIRTDISK_ERROR_NO_RESOURCES : VIRTDISK_ERROR_INTERNAL,
+                "The image's descriptor cannot be duplicated: %s", g_strerror(errno));
+    return NULL;
+  }
+  op->route = vd_route_choose(&op->spec, &op->reason, error);
+  if (op->route == NULL)
+    return NULL;
+  /* It listens from here on, before the kernel makes the device. */
+  op->settle = vd_settle_new(error);
+  return op->settle != NULL ? g_steal_pointer(&op) : NULL;
+}
+
+static void abandon_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  AttachOp *op = data;
+
+  op->route->abandon(op->made);
+  g_task_return_boolean(task, TRUE);
+}
+
+static void abandon_done(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  AttachOp *op = g_task_get_task_data(task);
+
+  g_task_return_error(task, g_steal_pointer(&op->failure));
+}
+
+/* The failure is told only after nothing is left. */
+static void abandon(GTask *task, GError *failure)
+{
+  AttachOp *op = g_task_get_task_data(task);
+  g_autoptr(GTask) undo = g_task_new(NULL, NULL, abandon_done, task);
+
+  op->failure = failure;
+  g_task_set_task_data(undo, op, NULL);
+  g_task_run_in_thread(undo, abandon_in_thread);
+}
+
+/* Where our rule is not installed, udev has put its own owner back. */
+static void reassert_owner(VdAttachment *made)
+{
+  g_autoptr(GError) error = NULL;
+
+  if (made->hold_fd >= 0 && !vd_node_give(made->hold_fd, &made->owner, &error))
+    g_warning("%s: %s", made->path, error->message);
+  vd_node_give_partitions(made->name, &made->owner);
+}
+
+static void on_settled(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  AttachOp *op = g_task_get_task_data(task);
+  GError *error = NULL;
+  gboolean settled;
+
+  if (!vd_settle_wait_finish(op->settle, result, &settled, &error)) {
+    abandon(g_steal_pointer(&task), error);
+    return;
+  }
+  if (!op->route->is_live(op->made)) {
+    abandon(g_steal_pointer(&task), g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_IO,
+                                                "%s was detached by another program", op->made->path));
+    return;
+  }
+  reassert_owner(op->made);
+  vd_clear_fd(&op->made->hold_fd);
+  g_task_return_pointer(task, device_new(op->route, op->reason, g_steal_pointer(&op->made), settled, TRUE),
+                        (GDestroyNotify)vd_device_unref);
+}
+
+static void attach_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  AttachOp *op = data;
+  GError *error = NULL;
+
+  op->made = op->route->attach(&op->spec, cancellable, &error);
+  if (op->made != NULL)
+    g_task_return_boolean(task, TRUE);
+  else
+    g_task_return_error(task, error);
+}
+
+static void on_attached(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  AttachOp *op = g_task_get_task_data(task);
+  g_auto(GStrv) partitions = NULL;
+  GError *error = NULL;
+
+  if (!g_task_propagate_boolean(G_TASK(result), &error)) {
+    g_task_return_error(task, error);
+    return;
+  }
+  partitions = vd_partitions_list(op->made->name);
+  vd_settle_wait_async(op->settle, op->made->name, op->made->diskseq, (const char *const *)partitions,
+                       VD_SETTLE_DEADLINE_MS, g_task_get_cancellable(task), on_settled, task);
+  g_steal_pointer(&task);
+}
+
+void vd_device_attach_async(const VdAttachSpec *spec, GCancellable *cancellable, GAsyncReadyCallback callback,
+                            gpointer user_data)
+{
+  g_autoptr(GTask) task = g_task_new(NULL, cancellable, callback, user_data);
+  g_autoptr(GTask) work = NULL;
+  GError *error = NULL;
+  AttachOp *op = attach_op_new(spec, &error);
+
+  g_task_set_source_tag(task, vd_device_attach_async);
+  g_task_set_check_cancellable(task, FALSE);
+  if (op == NULL) {
+    g_task_return_error(task, error);
+    return;
+  }
+  g_task_set_task_data(task, op, (GDestroyNotify)attach_op_free);
+  work = g_task_new(NULL, cancellable, on_attached, g_object_ref(task));
+  g_task_set_check_cancellable(work, FALSE);
+  g_task_set_task_data(work, op, NULL);
+  g_task_run_in_thread(work, attach_in_thread);
+}
+
+VdDevice *vd_device_attach_finish(GAsyncResult *result, GError **error)
+{
+  g_return_val_if_fail(g_async_result_is_tagged(result, vd_device_attach_async), NULL);
+  return g_task_propagate_pointer(G_TASK(result), error);
+}
+
+/* Detaching: detach_in_thread on a copy -> detach_done. */
+
+typedef struct {
+  VdDevice *device; /* main loop only */
+  const VdRoute *route;
+  VdAttachment *attachment;
+  VdDetachMode mode;
+  gboolean pending;
+} DetachOp;
+
+static void detach_op_free(DetachOp *op)
+{
+  vd_attachment_free(op->attachment);
+  vd_device_unref(op->device);
+  g_free(op);
+}
+
+static void detach_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  DetachOp *op = data;
+  GError *error = NULL;
+
+  if (op->route->release(op->attachment, op->mode, cancellable, &op->pending, &error))
+    g_task_return_boolean(task, TRUE);
+  else
+    g_task_return_error(task, error);
+}
+
+static void detach_done(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  DetachOp *op = g_task_get_task_data(task);
+  GError *error = NULL;
+
+  op->device->detaching = FALSE;
+  if (!g_task_propagate_boolean(G_TASK(result), &error)) {
+    g_task_return_error(task, error);
+    return;
+  }
+  if (!op->pending)
+    mark_gone(op->device);
+  g_task_return_boolean(task, TRUE);
+}
+
+void vd_device_detach_async(VdDevice *self, VdDetachMode mode, GCancellable *cancellable,
+                            GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr(GTask) task = g_task_new(NULL, cancellable, callback, user_data);
+  g_autoptr(GTask) work = NULL;
+  DetachOp *op = g_new0(DetachOp, 1);
+
+  g_task_set_source_tag(task, vd_device_detach_async);
+  g_task_set_check_cancellable(task, FALSE);
+  op->device = vd_device_ref(self);
+  op->route = self->route;
+  op->attachment = vd_attachment_copy(self->attachment);
+  op->mode = mode;
+  g_task_set_task_data(task, op, (GDestroyNotify)detach_op_free);
+  if (self->gone) {
+    g_task_return_boolean(task, TRUE);
+    return;
+  }
+  if (self->detaching) {
+    g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY, "%s is being detached already",
+                            self->info.path);
+    return;
+  }
+  self->detaching = TRUE;
+  work = g_task_new(NULL, cancellable, detach_done, g_object_ref(task));
+  g_task_set_check_cancellable(work, FALSE);
+  g_task_set_task_data(work, op, NULL);
+  g_task_run_in_thread(work, detach_in_thread);
+}
+
+gboolean vd_device_detach_finish(VdDevice *self, GAsyncResult *result, gboolean *ret_pending, GError **error)
+{
+  DetachOp *op;
+
+  g_return_val_if_fail(g_async_result_is_tagged(result, vd_device_detach_async), FALSE);
+  op = g_task_get_task_data(G_TASK(result));
+  if (ret_pending != NULL)
+    *ret_pending = op->pending;
+  return g_task_propagate_boolean(G_TASK(result), error);
+}
+
+static void adopt_found(GPtrArray *devices, GPtrArray *live_files, const VdRoute *route, GPtrArray *found)
+{
+  for (guint i = 0; i < found->len; i++) {
+    VdAttachment *attachment = g_ptr_array_index(found, i);
+
+    g_ptr_array_add(live_files, vd_hints_file_name(attachment->name, attachment->diskseq));
+    g_ptr_array_add(devices, device_new(route, "It was found attached", attachment, TRUE, FALSE));
+  }
+}
+
+GPtrArray *vd_device_scan(const char *rundir)
+{
+  GPtrArray *devices = g_ptr_array_new_with_free_func((GDestroyNotify)vd_device_unref);
+  g_autoptr(GPtrArray) live_files = g_ptr_array_new_with_free_func(g_free);
+
+  for (const VdRoute *const *route = vd_routes(); *route != NULL; route++) {
+    g_autoptr(GPtrArray) found = g_ptr_array_new();
+
+    (*route)->scan(rundir, found);
+    adopt_found(devices, live_files, *route, found);
+  }
+  vd_hints_sweep(rundir, live_files);
+  return devices;
+}
+
+gboolean vd_device_contains(VdDevice *self, dev_t devno)
+{
+  g_autoptr(GPtrArray) blocks = NULL;
+
+  if (devno == self->info.number)
+    return TRUE;
+  blocks = vd_sysfs_list_blocks(NULL, self->info.name);
+  for (guint i = 0; i < blocks->len; i++)
+    if (((VdSysBlock *)g_ptr_array_index(blocks, i))->devno == devno)
+      return TRUE;
+  return FALSE;
+}
+
+static gboolean is_node_of(VdDevice *self, const char *node)
+{
+  g_autoptr(GPtrArray) blocks = vd_sysfs_list_blocks(NULL, self->info.name);
+
+  for (guint i = 0; i < blocks->len; i++)
+    if (g_str_has_prefix(node, "/dev/") &&
+        g_str_equal(node + strlen("/dev/"), ((VdSysBlock *)g_ptr_array_index(blocks, i))->name))
+      return TRUE;
+  return FALSE;
+}
+
+guint vd_device_count_mounts(VdDevice *self)
+{
+  g_autoptr(GError) error = NULL;
+  g_autoptr(GPtrArray) mounts = vd_mounts_read(&error);
+  guint count = 0;
+
+  if (mounts == NULL) {
+    g_warning("%s", error->message);
+    return 0;
+  }
+  for (guint i = 0; i < mounts->len; i++) {
+    const VdMount *mount = g_ptr_array_index(mounts, i);
+
+    /* Major 0: file systems of several disks, known by their source only. */
+    if (major(mount->number) == 0 ? is_node_of(self, mount->source) : vd_device_contains(self, mount->number))
+      count++;
+  }
+  return count;
+}
+
+char *vd_device_partition_path(VdDevice *self, guint32 partition)
+{
+  g_autofree char *name = g_strdup_printf("%sp%u", self->info.name, partition);
+
+  if (!vd_sysfs_exists(NULL, self->info.name, name))
+    return NULL;
+  return g_strconcat("/dev/", name, NULL);
+}

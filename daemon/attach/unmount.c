@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "attach/unmount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/sysmacros.h>
+
+#include "attach/mounts.h"
+#include "attach/sysfs.h"
+#include "util/cleanup.h"
+
+/* Undoing a mount in one namespace may free another; more rounds than this only with mounts that come back.
+ */
+#define MAX_ROUNDS 4
+#define MAX_NAMESPACES 1024
+
+static gboolean is_of_disk(const VdMount *mount, GPtrArray *blocks)
+{
+  for (guint i = 0; i < blocks->len; i++) {
+    const VdSysBlock *block = g_ptr_array_index(blocks, i);
+
+    if (block->devno == mount->number)
+      return TRUE;
+    if (major(mount->number) == 0 && g_str_has_prefix(mount->source, "/dev/") &&
+        g_str_equal(mount->source + strlen("/dev/"), block->name))
+      return TRUE;
+  }
+  return FALSE;
+}
+
+/* Latest first: what was mounted below another comes off before it. */
+static guint unmount_listed(GPtrArray *mounts, GPtrArray *blocks)
+{
+  guint undone = 0;
+
+  for (guint i = mounts->len; i-- > 0;) {
+    const VdMount *mount = g_ptr_array_index(mounts, i);
+
+    if (is_of_disk(mount, blocks) && umount2(mount->point, UMOUNT_NOFOLLOW) == 0)
+      undone++;
+  }
+  return undone;
+}
+
+static gboolean has_any(GPtrArray *mounts, GPtrArray *blocks)
+{
+  for (guint i = 0; i < mounts->len; i++)
+    if (is_of_disk(g_ptr_array_index(mounts, i), blocks))
+      return TRUE;
+  return FALSE;
+}
+
+static GPtrArray *read_table(const char *pid)
+{
+  g_autofree char *path = g_build_filename("/proc", pid, "mountinfo", NULL);
+  g_autofree char *text = NULL;
+
+  return g_file_get_contents(path, &text, NULL, NULL) ? vd_mounts_parse(text) : NULL;
+}
+
+typedef struct {
+  int fd; /* of the namespace */
+  GPtrArray *mounts;
+} Namespace;
+
+static void namespace_free(gpointer data)
+{
+  Namespace *self = data;
+
+  vd_clear_fd(&self->fd);
+  g_ptr_array_unref(self->mounts);
+  g_free(self);
+}
+
+static void collect_namespace_of(GPtrArray *namespaces, const char *pid, GPtrArray *blocks)
+{
+  g_autofree char *path = g_build_filename("/proc", pid, "ns/mnt", NULL);
+  g_autoptr(GPtrArray) mounts = read_table(pid);
+  Namespace *found;
+  int fd;
+
+  if (mounts == NULL || !has_any(mounts, blocks))
+    return;
+  fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return;
+  found = g_new0(Namespace, 1);
+  found->fd = fd;
+  found->mounts = g_steal_pointer(&mounts);
+  g_ptr_array_add(namespaces, found);
+}
+
+/* Those with mounts of the disk. Complete before the first is entered: in there /proc may be another one. */
+static GPtrArray *collect_namespaces(GPtrArray *blocks)
+{
+  GPtrArray *namespaces = g_ptr_array_new_with_free_func(namespace_free);
+  g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+  g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
+  const char *entry;
+
+  while (dir != NULL && (entry = g_dir_read_name(dir)) != NULL) {
+    g_autofree char *path = g_build_filename("/proc", entry, "ns/mnt", NULL);
+    char *name = g_ascii_isdigit(entry[0]) ? g_file_read_link(path, NULL) : NULL;
+
+    if (name != NULL && g_hash_table_size(seen) < MAX_NAMESPACES && g_hash_table_add(seen, name))
+      collect_namespace_of(namespaces, entry, blocks);
+  }
+  return namespaces;
+}
+
+static guint unmount_round(int home, GPtrArray *blocks)
+{
+  g_autoptr(GPtrArray) namespaces = collect_namespaces(blocks);
+  guint undone = 0;
+
+  for (guint i = 0; i < namespaces->len; i++) {
+    const Namespace *space = g_ptr_array_index(namespaces, i);
+
+    if (setns(space->fd, CLONE_NEWNS) == 0)
+      undone += unmount_listed(space->mounts, blocks);
+  }
+  return setns(home, CLONE_NEWNS) == 0 ? undone : 0;
+}
+
+/* A thread of its own, since it leaves the process' view of the file system for a while. */
+static gpointer unmount_in_thread(gpointer data)
+{
+  g_autoptr(GPtrArray) blocks = vd_sysfs_list_blocks(NULL, data);
+  g_autoptr(GPtrArray) own = read_table("thread-self");
+  vd_autofd home = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC);
+  guint total = own != NULL ? unmount_listed(own, blocks) : 0, undone = 1;
+
+  if (home < 0 || unshare(CLONE_FS) != 0)
+    return GUINT_TO_POINTER(total);
+  for (guint i = 0; i < MAX_ROUNDS && undone > 0; i++) {
+    undone = unmount_round(home, blocks);
+    total += undone;
+  }
+  return GUINT_TO_POINTER(total);
+}
+
+guint vd_unmount_all(const char *name)
+{
+  g_autofree char *copy = g_strdup(name);
+  GThread *thread = g_thread_new("vd-unmount", unmount_in_thread, copy);
+
+  return GPOINTER_TO_UINT(g_thread_join(thread));
+}

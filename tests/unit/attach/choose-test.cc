@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+
+extern "C" {
+#include "attach/choose.h"
+#include "attach/sysfs.h"
+#include "util/identity.h"
+#include "virtdisk-error.h"
+}
+
+namespace
+{
+
+VdAttachSpec Sound()
+{
+  VdAttachSpec spec = {};
+
+  spec.tag = "0123abcd";
+  spec.fd = 3;
+  spec.size = 1 << 20;
+  spec.sector_size = 512;
+  spec.uid = VD_UID_INVALID;
+  spec.rundir = "/run/virtdisk";
+  return spec;
+}
+
+TEST(Choose, EveryRouteIsComplete)
+{
+  std::set<std::string> names;
+
+  ASSERT_NE(vd_routes()[0], nullptr);
+  for (const VdRoute *const *route = vd_routes(); *route != nullptr; route++) {
+    EXPECT_TRUE(names.insert((*route)->name).second) << (*route)->name << " is listed twice";
+    EXPECT_NE((*route)->suits, nullptr);
+    EXPECT_NE((*route)->attach, nullptr);
+    EXPECT_NE((*route)->release, nullptr);
+    EXPECT_NE((*route)->abandon, nullptr);
+    EXPECT_NE((*route)->is_live, nullptr);
+    EXPECT_NE((*route)->scan, nullptr);
+  }
+}
+
+TEST(Choose, OneRunOfBytesGoesToLoopAndSaysWhy)
+{
+  VdAttachSpec spec = Sound();
+  const char *reason = nullptr;
+  const VdRoute *route = vd_route_choose(&spec, &reason, nullptr);
+
+  ASSERT_NE(route, nullptr);
+  EXPECT_STREQ(route->name, "loop");
+  ASSERT_NE(reason, nullptr);
+  EXPECT_STRNE(reason, "");
+}
+
+struct BadSpec {
+  const char *what;
+  void (*spoil)(VdAttachSpec *spec);
+  int code;
+};
+
+class ChooseRefuses : public testing::TestWithParam<BadSpec>
+{
+};
+
+TEST_P(ChooseRefuses, ByName)
+{
+  VdAttachSpec spec = Sound();
+  const char *reason = nullptr;
+  GError *error = nullptr;
+
+  GetParam().spoil(&spec);
+  EXPECT_EQ(vd_route_choose(&spec, &reason, &error), nullptr) << GetParam().what;
+  EXPECT_TRUE(g_error_matches(error, VIRTDISK_ERROR, GetParam().code)) << GetParam().what;
+  g_clear_error(&error);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Specs, ChooseRefuses,
+    testing::Values(
+        BadSpec{"sector 0", [](VdAttachSpec *s) { s->sector_size = 0; },
+                VIRTDISK_ERROR_UNSUPPORTED_DISK_SECTOR_SIZE},
+        BadSpec{"sector 256", [](VdAttachSpec *s) { s->sector_size = 256; },
+                VIRTDISK_ERROR_UNSUPPORTED_DISK_SECTOR_SIZE},
+        BadSpec{"sector 520", [](VdAttachSpec *s) { s->sector_size = 520; },
+                VIRTDISK_ERROR_UNSUPPORTED_DISK_SECTOR_SIZE},
+        BadSpec{"sector 8192", [](VdAttachSpec *s) { s->sector_size = 8192; },
+                VIRTDISK_ERROR_UNSUPPORTED_DISK_SECTOR_SIZE},
+        BadSpec{"no tag", [](VdAttachSpec *s) { s->tag = nullptr; }, VIRTDISK_ERROR_INTERNAL},
+        BadSpec{"empty tag", [](VdAttachSpec *s) { s->tag = ""; }, VIRTDISK_ERROR_INTERNAL},
+        BadSpec{"tag with a path", [](VdAttachSpec *s) { s->tag = "../etc"; }, VIRTDISK_ERROR_INTERNAL},
+        BadSpec{"long tag", [](VdAttachSpec *s) { s->tag = "000000000000000000000000000000000"; },
+                VIRTDISK_ERROR_INTERNAL},
+        BadSpec{"size 0", [](VdAttachSpec *s) { s->size = 0; }, VIRTDISK_ERROR_INTERNAL},
+        BadSpec{"size 513", [](VdAttachSpec *s) { s->size = 513; }, VIRTDISK_ERROR_INTERNAL},
+        BadSpec{"end wraps", [](VdAttachSpec *s) { s->offset = G_MAXUINT64 - 511; }, VIRTDISK_ERROR_INTERNAL},
+        BadSpec{"end beyond off_t", [](VdAttachSpec *s) { s->offset = G_MAXINT64 - 511; },
+                VIRTDISK_ERROR_INTERNAL},
+        BadSpec{"no rundir", [](VdAttachSpec *s) { s->rundir = nullptr; }, VIRTDISK_ERROR_INTERNAL},
+        BadSpec{"partitions", [](VdAttachSpec *s) { s->n_partitions = VD_MAX_PARTITIONS + 1; },
+                VIRTDISK_ERROR_INTERNAL}));
+
+} // namespace
