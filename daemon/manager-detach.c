@@ -123,6 +123,7 @@ static void start_detach(GTask *owned)
   VdManager *self = g_task_get_source_object(task);
   Detach *detach = g_task_get_task_data(task);
   VdDisk *disk = detach->disk;
+  GCancellable *cancellable = g_task_get_cancellable(task);
   g_autoptr(VdDisk) inner = NULL;
 
   if (disk->attachment == NULL || disk->attachment->device == NULL) {
@@ -139,8 +140,8 @@ static void start_detach(GTask *owned)
   }
   inner = vd_nesting_find_inner(self, disk);
   if (inner != NULL && detach->mode == VD_DETACH_FORCE) {
-    vd_manager_detach_async(self, inner, NULL, VD_DETACH_FORCE, g_task_get_cancellable(task),
-                            on_inner_detached, g_steal_pointer(&task));
+    vd_manager_detach_async(self, inner, NULL, VD_DETACH_FORCE, cancellable, on_inner_detached,
+                            g_steal_pointer(&task));
     return;
   }
   if (inner != NULL && detach->mode == VD_DETACH_IF_IDLE) {
@@ -158,8 +159,8 @@ static void start_detach(GTask *owned)
   }
   vd_manager_update_record(self, disk);
   vd_manager_emit(self, VD_SIGNAL_DISK_CHANGED, disk);
-  vd_device_detach_async(disk->attachment->device, detach->mode, g_task_get_cancellable(task),
-                         on_device_detached, g_steal_pointer(&task));
+  vd_device_detach_async(disk->attachment->device, detach->mode, cancellable, on_device_detached,
+                         g_steal_pointer(&task));
 }
 
 void vd_manager_detach_async(VdManager *self, VdDisk *disk, VdHandle *handle, VdDetachMode mode,

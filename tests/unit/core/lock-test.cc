@@ -180,6 +180,18 @@ TEST_F(Lock, StaysWithTheDescription)
   EXPECT_TRUE(lock(other, true));
 }
 
+TEST_F(Lock, AnUnlockedImageGivesNothingBack)
+{
+  g_autoptr(VdImage) image = make(true);
+  g_autoptr(VdImage) twin = vd_image_new(dup(image->fd), nullptr, 0, nullptr, FALSE, 0, nullptr);
+  int before;
+
+  ASSERT_TRUE(lock(image, true));
+  before = count_locks();
+  vd_image_unlock(twin);
+  EXPECT_EQ(count_locks(), before);
+}
+
 TEST_F(Lock, BsdLocksCount)
 {
   g_autoptr(VdImage) reader = make(false), writer = make(true);
