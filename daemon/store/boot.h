@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 typedef struct {
-  char *id;   /* name of the record: hex of a hash of the path bytes */
+  char *id;   /* name of the record: hex of SHA-256 of the path bytes; set by loading, not read by saving */
   char *path; /* absolute, bytes */
   uid_t uid;  /* who attached; the image is opened as this user, with the groups of the user database */
   guint32 device_id;
@@ -24,9 +24,10 @@ typedef struct {
 } VdBootRecord;
 
 void vd_boot_record_free(VdBootRecord *self);
-/* Writes with a temporary name, fsync, rename, fsync of the folder. */
+/* Writes with a temporary name, fsync, rename, fsync of the folder; may block on the disk, in any thread.
+ * Errors: DISK_FULL, IO, INTERNAL (a number out of its range). */
 gboolean vd_boot_save(const char *statedir, const VdBootRecord *record, GError **error);
-/* A record that is not there is fine. */
+/* A record that is not there is fine. Durable as saving is. Error: IO. */
 gboolean vd_boot_remove(const char *statedir, const char *path, GError **error);
 /* Records that do not parse are left out with a warning. (transfer full) (element VdBootRecord*) */
 GPtrArray *vd_boot_load(const char *statedir);

@@ -50,11 +50,18 @@ typedef struct {
   VdFacts facts;
 } VdRunRecord;
 
+/* tag: 1 to 64 characters of [0-9a-f]; the file's name. No owner, no handles. */
 VdRunRecord *vd_run_record_new(const char *tag);
 void vd_run_record_free(VdRunRecord *self);
+/*
+ * rundir/disks, 0700, is made where it is missing. The old or the new record is there afterwards, also if the
+ * service is killed meanwhile. Needs path and tag. Errors: NO_RESOURCES (more than 1 MiB), DISK_FULL, IO.
+ */
 gboolean vd_run_save(const char *rundir, const VdRunRecord *record, GError **error);
 void vd_run_remove(const char *rundir, const char *tag);
-/* Records that do not parse are removed with a warning. (transfer full) (element VdRunRecord*) */
+/* The facts are those that were saved; who acts on them has them checked by vd_facts_check() once more.
+ * Records that do not parse, or of another version of the service, are removed with a warning. (transfer
+ * full) (element VdRunRecord*) */
 GPtrArray *vd_run_load(const char *rundir);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdRunRecord, vd_run_record_free)
