@@ -296,7 +296,9 @@ gboolean vd_image_lock(VdImage *self, gboolean write, GError **error)
   }
   wanted.file = key_of(self);
   release_bytes(self->fd, set & ~self->locked);
-  take_bsd(self, self->locked);
+  /* A refused change of mode has lost the BSD lock that was (flock(2)). */
+  if (self->locked)
+    take_bsd(self, self->locked);
   if (result == LOCK_CONFLICT)
     describe_conflict(self, &wanted, error);
   else
@@ -307,6 +309,9 @@ gboolean vd_image_lock(VdImage *self, gboolean write, GError **error)
 
 void vd_image_unlock(VdImage *self)
 {
+  /* Another image may share the description, and have locks on it. */
+  if (!self->locked)
+    return;
   release_bytes(self->fd, self->locked);
   self->locked = 0;
   take_bsd(self, 0);

@@ -236,8 +236,9 @@ TEST_F(Lock, RefusesBesideQemu)
       ASSERT_TRUE(qemu.open);
       /* A reader of a raw image grants others to write, by QEMU's own choice. */
       EXPECT_EQ(lock(image, write), read_only) << "write " << write;
-      if (error)
+      if (error) {
         EXPECT_NE(strstr(error->message, words.c_str()), nullptr) << error->message;
+      }
     }
 }
 
