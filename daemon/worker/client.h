@@ -7,7 +7,10 @@
 #include "worker/facts.h"
 
 /* Named deadlines, in milliseconds. */
+/* From the start of the worker to its answer. */
 #define VD_WORKER_PROBE_DEADLINE_MS 5000
+/* In line for a worker; then NO_RESOURCES. */
+#define VD_WORKER_QUEUE_DEADLINE_MS 60000
 
 /* Ceiling of workers that probe at the same time; further probes wait in line. */
 #define VD_WORKER_MAX_PROBES 16
@@ -24,12 +27,13 @@ VdWorkerClient *vd_worker_client_ref(VdWorkerClient *self);
 void vd_worker_client_unref(VdWorkerClient *self);
 
 /*
- * Asks a fresh sandboxed worker what image_fd holds. image_fd is borrowed (a read-only duplicate of its own
- * open file description goes to the worker where the kernel allows one, see client.c). required_device: the
+ * Asks a fresh sandboxed worker what image_fd holds. image_fd is borrowed for the call only (the worker opens
+ * the file anew for reading, where the kernel allows it; see main.c). required_device: the
  * format that the caller expects (never UNKNOWN). content: also say what is inside (libblkid). Errors:
  * VIRTDISK_ERROR with the format's own code and a message that names the field and the offset; TIMED_OUT (the
  * worker was killed at its deadline), WORKER_LOST (it died, or its answer does not hold), OPERATION_ABORTED
- * (cancelled).
+ * (cancelled), FILE_CHANGED (the file's size changed meanwhile), NO_RESOURCES (no worker could be started),
+ * INTERNAL (it could not shut itself in, or its account does not exist).
  */
 void vd_worker_probe_async(VdWorkerClient *self, int image_fd, guint32 required_device, gboolean content,
                            GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);

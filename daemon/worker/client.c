@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One process per question. A probe has two lives: the question, which ends with exactly one answer to the
+ * caller, and the process, which ends when it has been waited for; the second may outlast the first (a killed
+ * worker that hangs in the kernel still counts against the ceiling, but nobody waits for it). Nothing in here
+ * blocks, and nothing that a worker says is believed unchecked.
+ */
+#include "worker/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gio/gunixfdlist.h>
+#include <glib-unix.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "util/cleanup.h"
+#include "virtdisk-error.h"
+#include "worker/protocol.h"
+
+struct VdWorkerClient {
+  guint refs;
+  char *program;
+  char *user_argument; /* UID:GID, or NULL to stay as it is */
+  GError *user_error;  /* why there is no account; then nothing is ever started */
+  guint deadline_ms;
+  guint running;  /* processes not yet waited for */
+  GQueue waiting; /* Probe, owned by the question */
+};
+
+typedef struct {
+  VdWorkerClient *client;
+  GTask *task; /* NULL: answered */
+  int image_fd;
+  int line;
+  guint64 file_size; /* bytes; when the question was sent */
+  guint32 device_id;
+  gboolean content;
+  GSubprocess *process; /* NULL: in line */
+  GSource *line_source;
+  GSource *deadline_source;
+  GSource *cancel_source;
+} Probe;
+
+static void start_next(VdWorkerClient *self);
+
+static gboolean find_account(VdWorkerClient *self, const char *user, GError **error)
+{
+  struct passwd *entry;
+
+  errno = 0;
+  entry = getpwnam(user);
+  if (entry == NULL || entry->pw_uid == 0 || entry->pw_gid == 0) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INTERNAL, "the worker's account \"%s\" %s", user,
+                entry != NULL ? "is root"
+                : errno != 0  ? g_strerror(errno)
+                              : "does not exist");
+    return FALSE;
+  }
+  self->user_argument = g_strdup_printf("%u:%u", (guint)entry->pw_uid, (guint)entry->pw_gid);
+  return TRUE;
+}
+
+VdWorkerClient *vd_worker_client_new(const char *program, const char *user, guint deadline_ms)
+{
+  VdWorkerClient *self = g_new0(VdWorkerClient, 1);
+
+  self->refs = 1;
+  self->program = g_strdup(program);
+  self->deadline_ms = deadline_ms != 0 ? deadline_ms : VD_WORKER_PROBE_DEADLINE_MS;
+  g_queue_init(&self->waiting);
+  if (user != NULL && *user != '\0')
+    find_account(self, user, &self->user_error);
+  return self;
+}
+
+VdWorkerClient *vd_worker_client_ref(VdWorkerClient *self)
+{
+  self->refs++;
+  return self;
+}
+
+void vd_worker_client_unref(VdWorkerClient *self)
+{
+  if (--self->refs > 0)
+    return;
+  g_free(self->program);
+  g_free(self->user_argument);
+  g_clear_error(&self->user_error);
+  g_free(self);
+}
+
+static void clear_source(GSource **source)
+{
+  if (*source == NULL)
+    return;
+  g_source_destroy(*source);
+  g_clear_pointer(source, g_source_unref);
+}
+
+/* Ends what the question holds; the process may go on for a moment. */
+static void close_question(Probe *probe)
+{
+  clear_source(&probe->line_source);
+  clear_source(&probe->deadline_source);
+  clear_source(&probe->cancel_source);
+  vd_clear_fd(&probe->line);
+  vd_clear_fd(&probe->image_fd);
+}
+
+static void probe_clear(Probe *probe)
+{
+  close_question(probe);
+  g_clear_object(&probe->process);
+  g_clear_pointer(&probe->client, vd_worker_client_unref);
+}
+
+static void probe_release(Probe *probe)
+{
+  g_rc_box_release_full(probe, (GDestroyNotify)probe_clear);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Probe, probe_release)
+
+/* The one way to the caller; gives the question's reference up. Takes facts and error. */
+static void probe_answer(Probe *probe, VdFacts *facts, GError *error)
+{
+  g_autoptr(Probe) owned = probe;
+  g_autoptr(GTask) task = g_steal_pointer(&probe->task);
+
+  close_question(probe);
+  if (probe->process != NULL)
+    g_subprocess_force_exit(probe->process);
+  if (error != NULL)
+    g_task_return_error(task, error);
+  else
+    g_task_return_pointer(task, facts, g_free);
+}
+
+static GError *lost(const char *what)
+{
+  return g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_WORKER_LOST, "virtdisk-worker %s", what);
+}
+
+/* What a worker may blame an image for; it has no say in who may do what. */
+static gboolean is_workers_error(gint32 code)
+{
+  static const VirtdiskError codes[] = {
+      VIRTDISK_ERROR_NOT_SUPPORTED,
+      VIRTDISK_ERROR_FILE_CORRUPT,
+      VIRTDISK_ERROR_NOT_A_REGULAR_FILE,
+      VIRTDISK_ERROR_VHD_DRIVE_FOOTER_MISSING,
+      VIRTDISK_ERROR_VHD_DRIVE_FOOTER_CHECKSUM_MISMATCH,
+      VIRTDISK_ERROR_VHD_DRIVE_FOOTER_CORRUPT,
+      VIRTDISK_ERROR_VHD_FORMAT_UNSUPPORTED_VERSION,
+      VIRTDISK_ERROR_VHD_INVALID_SIZE,
+      VIRTDISK_ERROR_VHD_INVALID_FILE_SIZE,
+      VIRTDISK_ERROR_PROVIDER_NOT_FOUND,
+      VIRTDISK_ERROR_IO,
+      VIRTDISK_ERROR_INTERNAL,
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS(codes); i++)
+    if (code == (gint32)codes[i])
+      return TRUE;
+  return FALSE;
+}
+
+static GError *error_of_reply(const VdFormatError *said)
+{
+  gsize length = strnlen(said->text, sizeof said->text);
+
+  if (!is_workers_error(said->code) || length == 0 || length == sizeof said->text)
+    return lost("answered with an error that it cannot have");
+  for (gsize i = 0; i < length; i++)
+    if (!g_ascii_isprint(said->text[i]))
+      return lost("answered with an error whose text is not plain");
+  return g_error_new_literal(VIRTDISK_ERROR, said->code, said->text);
+}
+
+static gboolean check_size_unchanged(Probe *probe, GError **error)
+{
+  struct stat st;
+
+  if (fstat(probe->image_fd, &st) == 0 && (guint64)st.st_size == probe->file_size)
+    return TRUE;
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED,
+              "the image's size changed from %" G_GUINT64_FORMAT " bytes while it was being looked at",
+              probe->file_size);
+  return FALSE;
+}
+
+static void take_reply(Probe *probe, const VdWorkerReply *reply, gssize length, gboolean whole)
+{
+  g_autofree VdFacts *facts = NULL;
+  GError *error = NULL;
+
+  if (length != (gssize)sizeof *reply || !whole || reply->magic != VD_WORKER_MAGIC ||
+      reply->version != VD_WORKER_VERSION || reply->size != sizeof *reply || reply->failed > 1)
+    return probe_answer(probe, NULL, lost("gave an answer of the wrong shape"));
+  if (!check_size_unchanged(probe, &error))
+    return probe_answer(probe, NULL, error);
+  if (reply->failed)
+    return probe_answer(probe, NULL, error_of_reply(&reply->error));
+  if (!vd_facts_check(&reply->facts, probe->device_id, probe->file_size, &error))
+    return probe_answer(probe, NULL, error);
+  facts = g_memdup2(&reply->facts, sizeof reply->facts);
+  probe_answer(probe, g_steal_pointer(&facts), NULL);
+}
+
+typedef enum {
+  LINE_QUIET,
+  LINE_ANSWERED,
+  LINE_CLOSED,
+} Line;
+
+/* No room for control data is offered: the kernel closes descriptors that a worker sends, and says so. */
+static Line read_line(Probe *probe)
+{
+  g_autofree VdWorkerReply *reply = g_new0(VdWorkerReply, 1);
+  struct iovec part = {reply, sizeof *reply};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  gssize length;
+
+  do
+    length = recvmsg(probe->line, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  while (length < 0 && errno == EINTR);
+  if (length < 0 && errno == EAGAIN)
+    return LINE_QUIET;
+  if (length <= 0)
+    return LINE_CLOSED;
+  take_reply(probe, reply, length, (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0);
+  return LINE_ANSWERED;
+}
+
+static gboolean on_line(int fd, GIOCondition condition, gpointer user_data)
+{
+  Probe *probe = user_data;
+
+  /* Closed without an answer: on_exited() will know why, or the deadline ends it. */
+  if (read_line(probe) == LINE_CLOSED)
+    clear_source(&probe->line_source);
+  return G_SOURCE_CONTINUE;
+}
+
+static gboolean on_deadline(gpointer user_data)
+{
+  Probe *probe = user_data;
+
+  if (probe->process != NULL) {
+    probe_answer(probe, NULL,
+                 g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_TIMED_OUT,
+                             "virtdisk-worker gave no answer within %u ms and was killed",
+                             probe->client->deadline_ms));
+    return G_SOURCE_REMOVE;
+  }
+  g_queue_remove(&probe->client->waiting, probe);
+  probe_answer(probe, NULL,
+               g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_NO_RESOURCES, "all %d workers were busy for %d ms",
+                           VD_WORKER_MAX_PROBES, VD_WORKER_QUEUE_DEADLINE_MS));
+  return G_SOURCE_REMOVE;
+}
+
+static gboolean on_cancelled(GCancellable *cancellable, gpointer user_data)
+{
+  Probe *probe = user_data;
+
+  g_queue_remove(&probe->client->waiting, probe);
+  probe_answer(probe, NULL,
+               g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_OPERATION_ABORTED,
+                                   "looking at the image was cancelled"));
+  return G_SOURCE_REMOVE;
+}
+
+static GError *obituary(GSubprocess *process)
+{
+  g_autofree char *what = NULL;
+
+  if (g_subprocess_get_if_signaled(process)) {
+    int number = g_subprocess_get_term_sig(process);
+
+    what = g_strdup_printf("was killed by signal %d (%s) before it answered", number, g_strsignal(number));
+  } else
+    what = g_strdup_printf("ended with status %d before it answered", g_subprocess_get_exit_status(process));
+  return lost(what);
+}
+
+/* The process has been waited for. Its answer may still lie in the socket. */
+static void on_exited(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(Probe) probe = user_data;
+  g_autoptr(VdWorkerClient) client = vd_worker_client_ref(probe->client);
+
+  g_subprocess_wait_finish(G_SUBPROCESS(source), result, NULL);
+  client->running--;
+  if (probe->task != NULL && read_line(probe) != LINE_ANSWERED)
+    probe_answer(probe, NULL, obituary(probe->process));
+  start_next(client);
+}
+
+static gboolean fail_start(GError **error, const char *what, int error_number)
+{
+  gboolean passing = error_number == EMFILE || error_number == ENFILE || error_number == ENOMEM ||
+                     error_number == EAGAIN || error_number == ENOBUFS || error_number == ETOOMANYREFS;
+
+  g_set_error(error, VIRTDISK_ERROR, passing ? VIRTDISK_ERROR_NO_RESOURCES : VIRTDISK_ERROR_INTERNAL,
+              "starting virtdisk-worker: %s: %s", what, g_strerror(error_number));
+  return FALSE;
+}
+
+static gboolean send_question(Probe *probe, GError **error)
+{
+  VdWorkerRequest request = {.magic = VD_WORKER_MAGIC,
+                             .version = VD_WORKER_VERSION,
+                             .size = sizeof request,
+                             .device_id = probe->device_id,
+                             .content = probe->content ? 1 : 0};
+  union {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control = {{0}};
+  struct iovec part = {&request, sizeof request};
+  struct msghdr message = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(header), &probe->image_fd, sizeof(int));
+  if (sendmsg(probe->line, &message, MSG_NOSIGNAL | MSG_DONTWAIT) != (gssize)sizeof request)
+    return fail_start(error, "the question", errno);
+  return TRUE;
+}
+
+/* Nothing of the daemon's environment goes along: no LD_PRELOAD, no LIBBLKID_DEBUG, no locale. */
+static GSubprocess *spawn(VdWorkerClient *client, int line, GError **error)
+{
+  g_autoptr(GSubprocessLauncher) launcher =
+      g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_SILENCE);
+  char *environment[] = {(char *)"LC_ALL=C", NULL};
+  const char *full[] = {client->program, "--user", client->user_argument, NULL};
+  const char *unprivileged[] = {client->program, "--unprivileged-test", NULL};
+  g_autoptr(GError) cause = NULL;
+  GSubprocess *process;
+
+  g_subprocess_launcher_set_environ(launcher, environment);
+  g_subprocess_launcher_set_cwd(launcher, "/");
+  g_subprocess_launcher_take_fd(launcher, line, VD_WORKER_SOCKET_FD);
+  process =
+      g_subprocess_launcher_spawnv(launcher, client->user_argument != NULL ? full : unprivileged, &cause);
+  if (process == NULL)
+    g_set_error(error, VIRTDISK_ERROR,
+                g_error_matches(cause, G_SPAWN_ERROR, G_SPAWN_ERROR_FORK) ? VIRTDISK_ERROR_NO_RESOURCES
+                                                                          : VIRTDISK_ERROR_INTERNAL,
+                "starting virtdisk-worker: %s", cause->message);
+  return process;
+}
+
+static gboolean start_process(Probe *probe, GError **error)
+{
+  int pair[2];
+  vd_autofd theirs = -1;
+  struct stat st;
+
+  if (fstat(probe->image_fd, &st) < 0)
+    return fail_start(error, "the image's size", errno);
+  probe->file_size = (guint64)st.st_size;
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+    return fail_start(error, "socketpair", errno);
+  probe->line = pair[0];
+  theirs = pair[1];
+  if (!send_question(probe, error))
+    return FALSE;
+  probe->process = spawn(probe->client, vd_steal_fd(&theirs), error);
+  return probe->process != NULL;
+}
+
+static void set_deadline(Probe *probe, guint milliseconds)
+{
+  clear_source(&probe->deadline_source);
+  probe->deadline_source = g_timeout_source_new(milliseconds);
+  g_source_set_callback(probe->deadline_source, on_deadline, probe, NULL);
+  g_source_attach(probe->deadline_source, g_main_context_get_thread_default());
+}
+
+static void probe_start(Probe *probe)
+{
+  GError *error = NULL;
+
+  if (!start_process(probe, &error)) {
+    probe_answer(probe, NULL, error);
+    return;
+  }
+  probe->client->running++;
+  g_subprocess_wait_async(probe->process, NULL, on_exited, g_rc_box_acquire(probe));
+  probe->line_source = g_unix_fd_source_new(probe->line, G_IO_IN);
+  g_source_set_callback(probe->line_source, G_SOURCE_FUNC(on_line), probe, NULL);
+  g_source_attach(probe->line_source, g_main_context_get_thread_default());
+  set_deadline(probe, probe->client->deadline_ms);
+}
+
+static void start_next(VdWorkerClient *self)
+{
+  while (self->running < VD_WORKER_MAX_PROBES && !g_queue_is_empty(&self->waiting))
+    probe_start(g_queue_pop_head(&self->waiting));
+}
+
+static void watch_cancellable(Probe *probe, GCancellable *cancellable)
+{
+  if (cancellable == NULL)
+    return;
+  probe->cancel_source = g_cancellable_source_new(cancellable);
+  g_source_set_callback(probe->cancel_source, G_SOURCE_FUNC(on_cancelled), probe, NULL);
+  g_source_attach(probe->cancel_source, g_main_context_get_thread_default());
+}
+
+void vd_worker_probe_async(VdWorkerClient *self, int image_fd, guint32 required_device, gboolean content,
+                           GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+{
+  Probe *probe = g_rc_box_new0(Probe);
+  GError *error = NULL;
+
+  probe->client = vd_worker_client_ref(self);
+  probe->task = g_task_new(NULL, cancellable, callback, user_data);
+  g_task_set_source_tag(probe->task, vd_worker_probe_async);
+  g_task_set_check_cancellable(probe->task, FALSE);
+  probe->line = -1;
+  probe->device_id = required_device;
+  probe->content = content;
+  probe->image_fd = fcntl(image_fd, F_DUPFD_CLOEXEC, 3);
+  if (self->user_error != NULL) {
+    probe_answer(probe, NULL, g_error_copy(self->user_error));
+    return;
+  }
+  if (probe->image_fd < 0) {
+    fail_start(&error, "the image's descriptor", errno);
+    probe_answer(probe, NULL, error);
+    return;
+  }
+  watch_cancellable(probe, cancellable);
+  set_deadline(probe, VD_WORKER_QUEUE_DEADLINE_MS);
+  g_queue_push_tail(&self->waiting, probe);
+  start_next(self);
+}
+
+VdFacts *vd_worker_probe_finish(VdWorkerClient *self, GAsyncResult *result, GError **error)
+{
+  g_return_val_if_fail(g_task_is_valid(result, NULL), NULL);
+  return g_task_propagate_pointer(G_TASK(result), error);
+}
