@@ -29,18 +29,39 @@ void vd_output_pair(const char *name, const char *value)
   printf("%s:%*s%s\n", name, (int)(PAIR_WIDTH - MIN(PAIR_WIDTH - 1, strlen(name))), "", shown);
 }
 
-/* holder: one of the service's sentences, such as "mounted on /mnt" or "swap on /dev/loop3p2". */
+/* holder: one of the service's sentences, such as "/dev/loop3p1 is mounted on /mnt". */
 static const char *hint_for(const char *holder)
 {
-  if (strstr(holder, "pid ") != NULL)
-    return "end that program or let it close its files";
-  if (strstr(holder, "mounted") != NULL)
-    return "virtdisk unmount, or detach --force";
-  if (strstr(holder, "swap") != NULL)
-    return "swapoff, or detach --force";
-  if (strstr(holder, "loop") != NULL)
-    return "detach the inner image first";
-  return "take apart what is stacked on the disk, or detach --when-idle";
+  static const struct {
+    const char *words;
+    const char *hint;
+  } hints[] = {
+      {"(pid ", "end that program or let it close its files"},
+      {"mounted on", "virtdisk unmount, or detach --force"},
+      {"backing file", "detach that first"},
+      {"swap", "swapoff, or detach --force"},
+      {"built on", "deactivate that first"},
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS(hints); i++)
+    if (strstr(holder, hints[i].words) != NULL)
+      return hints[i].hint;
+  return "wait for it, or detach --when-idle";
+}
+
+/* Where the service's message begins to name holders, or NULL: it names none. */
+static const char *find_holders(const GError *error, const char **ret_separator)
+{
+  static const char *const separators[] = {" is in use: ", " is held by "};
+
+  if (!g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY))
+    return NULL;
+  for (gsize i = 0; i < G_N_ELEMENTS(separators); i++) {
+    *ret_separator = strstr(error->message, separators[i]);
+    if (*ret_separator != NULL)
+      return *ret_separator + strlen(separators[i]);
+  }
+  return NULL;
 }
 
 static void append_holders(GString *out, const char *holders)
@@ -57,17 +78,19 @@ static void append_holders(GString *out, const char *holders)
 char *vd_output_describe_error(const GError *error)
 {
   GString *out = g_string_new(NULL);
-  const char *colon = strstr(error->message, ": ");
-  gboolean holders = g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY) && colon != NULL;
-  g_autofree char *sentence =
-      holders ? g_strndup(error->message, (gsize)(colon - error->message)) : g_strdup(error->message);
+  const char *separator = NULL;
+  const char *holders = find_holders(error, &separator);
+  g_autofree char *sentence = holders != NULL ? g_strndup(error->message, (gsize)(separator - error->message))
+                                              : g_strdup(error->message);
   g_autofree char *shown = vd_value_printable(sentence);
 
   g_string_append(out, shown);
-  if (holders)
-    append_holders(out, colon + 2);
-  else if (g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_AUTHORIZATION_REQUIRED))
+  if (holders != NULL) {
+    g_string_append(out, " is in use");
+    append_holders(out, holders);
+  } else if (g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_AUTHORIZATION_REQUIRED)) {
     g_string_append(out, "\n  (hint: run it on a terminal without --no-ask-password, or as the superuser)");
+  }
   return g_string_free(out, FALSE);
 }
 
