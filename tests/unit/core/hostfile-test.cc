@@ -179,7 +179,7 @@ TEST_F(Hostfile, DiskBelowAFile)
   EXPECT_FALSE(removable);
 }
 
-TEST_F(Hostfile, DiskWithLargeSectors)
+TEST_F(Hostfile, DiskBelowAMountedFile)
 {
   g_autofree char *out = nullptr;
   guint32 logical = 0, physical = 0;
