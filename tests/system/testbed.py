@@ -5,25 +5,24 @@ asked for, all within private mount and pid namespaces, so that whatever a test 
 udev and /run/virtdisk are the machine's: udevd must see what the service writes there. Therefore one test bed at a time
 (a lock on /dev/loop-control) and none beside an installed service that runs. tests/README.md says how to write a test.
 """
-import argparse
 import contextlib
 import glob
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
-import traceback
 import unittest
+
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.realpath(__file__)), ".."))
 
 import images  # noqa: F401  (tests use testbed.images)
 from bed import GROUP_VIRTDISK, PASSWORD, RUNDIR, SOURCE, USERS, WORKER, Bed  # noqa: F401
 from client import (DISK, HANDLE, MANAGER, NAME, PROPERTIES, ROOT, BusError, Client, Pending,  # noqa: F401
                     Terminal, options)
-from machine import (CALL_DEADLINE, EVENT_DEADLINE, TEST_DEADLINE, Expired, end_process, files, loops,  # noqa: F401
+import tap  # noqa: E402
+from machine import (CALL_DEADLINE, EVENT_DEADLINE, Expired, end_process, files, loops,  # noqa: F401
                      mounts, processes, program, read)
 
 INSIDE = "VIRTDISK_TESTBED_INSIDE"
@@ -121,64 +120,6 @@ class TestCase(unittest.TestCase):
             self.fail("left behind: " + "; ".join(difference()) + "\nvirtdiskd said:\n" + self.bed.daemon_log())
 
 
-class Result(unittest.TestResult):
-    """TAP on standard output, and one JSON object a line for tests/run.sh."""
-
-    def __init__(self, level, report):
-        super().__init__()
-        self._level, self._report, self._began = level, report, 0.0
-        self.counts = {"passed": 0, "failed": 0, "skipped": 0}
-        self._failed = None
-
-    def startTest(self, test):
-        super().startTest(test)
-        self._began, self._failed = time.monotonic(), None
-        signal.alarm(TEST_DEADLINE)
-
-    def stopTest(self, test):
-        signal.alarm(0)
-        super().stopTest(test)
-        if self._failed is not None:
-            self._say(test, "failed", self._failed)
-
-    def _say(self, test, outcome, text=""):
-        self.counts[outcome] += 1
-        name = test.id().removeprefix("__main__.")
-        word = "not ok" if outcome == "failed" else "ok"
-        print(f"{word} {self.testsRun} - {name}" + (f" # SKIP {text}" if outcome == "skipped" else ""))
-        if outcome == "failed":
-            print("".join(f"# {line}\n" for line in text.splitlines()), end="")
-        sys.stdout.flush()
-        if self._report:
-            row = {"level": self._level, "name": name, "result": outcome, "reason": text,
-                   "seconds": round(time.monotonic() - self._began, 3)}
-            self._report.write(json.dumps(row) + "\n")
-            self._report.flush()
-
-    def addSuccess(self, test):
-        self._say(test, "passed")
-
-    def addSkip(self, test, reason):
-        self._say(test, "skipped", reason)
-
-    def _add(self, test, error):
-        text = "".join(traceback.format_exception(*error))
-        self._failed = text if self._failed is None else f"{self._failed}\n{text}"
-        if not hasattr(test, "_testMethodName"):  # a class or module could not be set up
-            self.testsRun += 1
-            self._say(test, "failed", self._failed)
-
-    def addError(self, test, error):
-        self._add(test, error)
-
-    addFailure = addError
-
-    def addSubTest(self, test, subtest, error):
-        if error is not None:
-            self._add(test, (error[0], type(error[1])(f"{subtest._subDescription()}: {error[1]}"), error[2])
-                      if error[0] is AssertionError else error)
-
-
 def start_udevd():
     """udevd is the machine's, so it is started outside our namespaces and goes on afterwards."""
     if os.path.exists("/run/udev/control"):
@@ -214,48 +155,17 @@ def why_not():
 
 def main(level="system"):
     """What a test file calls at its end in place of unittest.main()."""
-    global _build, _bed
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--build-dir", default=os.environ.get("VIRTDISK_BUILD_DIR", os.path.join(SOURCE, "build")))
-    parser.add_argument("--json", help="append one JSON object for each test to this file")
-    parser.add_argument("-k", dest="pattern", help="only tests whose name contains this")
-    arguments = parser.parse_args()
-    module = sys.modules["__main__"]
-    suite = unittest.defaultTestLoader.loadTestsFromModule(module)
+    global _build
+    arguments = tap.parse()
     reason = why_not()
     if INSIDE not in os.environ and reason is None:
         start_udevd()
         os.environ[INSIDE] = "1"
         os.execvp("unshare", ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation",
                               "private", "--", sys.executable, *sys.argv])
-    _build = os.path.realpath(arguments.build_dir)
-    tests = [test for test in flatten(suite) if not arguments.pattern or arguments.pattern in test.id()]
-    print(f"TAP version 13\n1..{len(tests)}", flush=True)
-
-    def expire(*_):
-        raise Expired(f"the test took more than {TEST_DEADLINE} s")
-
-    signal.signal(signal.SIGALRM, expire)
-    with contextlib.ExitStack() as stack:
-        report = stack.enter_context(open(arguments.json, "a")) if arguments.json else None
-        result = Result(level, report)
-        if reason is not None:
-            for test in tests:
-                result.startTest(test)
-                result.addSkip(test, reason)
-                result.stopTest(test)
-        elif tests:
-            stack.callback(lambda: _bed and _bed.close())
-            bed()
-            unittest.TestSuite(tests).run(result)
-        counts = result.counts
-    print(f"# {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped", flush=True)
-    sys.exit(1 if counts["failed"] else 0)
-
-
-def flatten(suite):
-    for item in suite:
-        if isinstance(item, unittest.TestSuite):
-            yield from flatten(item)
-        else:
-            yield item
+    _build = tap.build_dir
+    try:
+        return tap.run(level, arguments, reason, bed)
+    finally:
+        if _bed:
+            _bed.close()
