@@ -21,6 +21,7 @@
 #include "attach/sysfs.h"
 #include "attach/uevents.h"
 #include "util/cleanup.h"
+#include "util/offload.h"
 #include "virtdisk-error.h"
 
 struct VdDevice {
@@ -278,7 +279,7 @@ static void abandon(GTask *task, GError *failure)
 
   op->failure = failure;
   g_task_set_task_data(undo, op, NULL);
-  g_task_run_in_thread(undo, abandon_in_thread);
+  vd_offload(undo, abandon_in_thread);
 }
 
 /* Where our rule is not installed, udev has put its own owner back. */
@@ -360,7 +361,7 @@ void vd_device_attach_async(const VdAttachSpec *spec, GCancellable *cancellable,
   work = g_task_new(NULL, cancellable, on_attached, g_object_ref(task));
   g_task_set_check_cancellable(work, FALSE);
   g_task_set_task_data(work, op, NULL);
-  g_task_run_in_thread(work, attach_in_thread);
+  vd_offload(work, attach_in_thread);
 }
 
 VdDevice *vd_device_attach_finish(GAsyncResult *result, GError **error)
@@ -440,7 +441,7 @@ void vd_device_detach_async(VdDevice *self, VdDetachMode mode, GCancellable *can
   work = g_task_new(NULL, cancellable, detach_done, g_object_ref(task));
   g_task_set_check_cancellable(work, FALSE);
   g_task_set_task_data(work, op, NULL);
-  g_task_run_in_thread(work, detach_in_thread);
+  vd_offload(work, detach_in_thread);
 }
 
 gboolean vd_device_detach_finish(VdDevice *self, GAsyncResult *result, gboolean *ret_pending, GError **error)
