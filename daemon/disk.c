@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "disk.h"
 
-#include <sys/stat.h>
-
 #include "names.h"
 
 void vd_disk_attachment_free(VdDiskAttachment *self)
@@ -102,13 +100,13 @@ const char *vd_disk_state_word(VdDisk *self)
 
 guint64 vd_disk_physical_size(VdDisk *self)
 {
-  struct stat st;
+  guint64 size, allocated;
 
   for (guint i = 0; i < self->handles->len; i++) {
     const VdHandle *handle = g_ptr_array_index(self->handles, i);
 
-    if (handle->image != NULL && fstat(handle->image->fd, &st) == 0)
-      return (guint64)st.st_blocks * 512;
+    if (handle->image != NULL && vd_image_sizes(handle->image, &size, &allocated))
+      return allocated;
   }
   return self->has_facts ? self->facts.file_size : 0;
 }

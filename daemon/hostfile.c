@@ -185,6 +185,13 @@ gboolean vd_hostfile_is_remote(int fd)
          g_strv_contains(remote_fuse_types, mount.fs_type);
 }
 
+gboolean vd_hostfile_may_hang(int fd)
+{
+  guint32 magic = magic_of(fd);
+
+  return magic == MAGIC_FUSE || contains_magic(remote_magics, G_N_ELEMENTS(remote_magics), magic);
+}
+
 /* Address as 16 bytes (IPv4 mapped); brackets and an interface ("%eth0") are dropped. */
 static gboolean parse_address(const char *text, struct in6_addr *ret_address)
 {

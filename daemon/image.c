@@ -12,6 +12,7 @@
 
 #include "hostfile.h"
 #include "util/cleanup.h"
+#include "util/offload.h"
 #include "virtdisk-error.h"
 
 #define ORIGIN_XATTR "user.xdg.origin.url"
@@ -310,6 +311,7 @@ VdImage *vd_image_new(int fd, const char *path, guint32 device_id, const char *v
     return NULL;
   }
   self->remote = vd_hostfile_is_remote(self->fd);
+  self->may_hang = vd_hostfile_may_hang(self->fd);
   self->origin_url = read_origin_url(self->fd);
   return g_steal_pointer(&self);
 }
@@ -324,6 +326,8 @@ void vd_image_unref(VdImage *self)
 {
   if (!g_atomic_ref_count_dec(&self->refs))
     return;
+  if (self->may_hang)
+    vd_offload_close(vd_steal_fd(&self->fd));
   vd_clear_fd(&self->fd);
   g_free(self->path);
   g_free(self->display);

@@ -25,6 +25,7 @@ struct VdImage {
   guint32 device_id; /* resolved VirtdiskDeviceId, never UNKNOWN */
   char *origin_url;  /* user.xdg.origin.url, UTF-8, at most 4096 bytes; or NULL */
   gboolean remote;   /* on a network file system */
+  gboolean may_hang; /* a server or a FUSE process answers for the file */
   guint locked;      /* image-lock.c: the bytes held */
 };
 
@@ -66,12 +67,22 @@ gboolean vd_image_resolve_type(guint32 device_id, const char *vendor, const char
  */
 VdImage *vd_image_new(int fd, const char *path, guint32 device_id, const char *vendor, gboolean want_write,
                       guint32 open_flags, GError **error);
+/* The same in a thread of its own: each look at the file may take as long as its file system likes. Takes fd.
+ */
+void vd_image_new_async(int fd, const char *path, guint32 device_id, const char *vendor, gboolean want_write,
+                        guint32 open_flags, GAsyncReadyCallback callback, gpointer user_data);
+VdImage *vd_image_new_finish(GAsyncResult *result, GError **error);
 VdImage *vd_image_ref(VdImage *self);
 void vd_image_unref(VdImage *self);
 
 /* FALSE with FILE_CHANGED if size, times or identity differ from st (something happened while a person
  * thought). */
 gboolean vd_image_unchanged(VdImage *self, GError **error);
+void vd_image_unchanged_async(VdImage *self, GAsyncReadyCallback callback, gpointer user_data);
+gboolean vd_image_unchanged_finish(VdImage *self, GAsyncResult *result, GError **error);
+/* Bytes in the file and on the host, as far as they are known without asking a server; FALSE: not to be had.
+ */
+gboolean vd_image_sizes(VdImage *self, guint64 *ret_size, guint64 *ret_allocated);
 
 /*
  * Locks that others see: OFD locks on the bytes QEMU uses (block/file-posix.c: 100 + permission, 200 +
@@ -85,6 +96,8 @@ gboolean vd_image_unchanged(VdImage *self, GError **error);
  * EOPNOTSUPP, ENOSYS) are let through.
  */
 gboolean vd_image_lock(VdImage *self, gboolean write, GError **error);
+void vd_image_lock_async(VdImage *self, gboolean write, GAsyncReadyCallback callback, gpointer user_data);
+gboolean vd_image_lock_finish(VdImage *self, GAsyncResult *result, GError **error);
 /* Not done by the last unref: a device may outlive us and rely on the locks. */
 void vd_image_unlock(VdImage *self);
 

@@ -3,6 +3,7 @@
  * stands. */
 #include "manager-private.h"
 #include "store/boot.h"
+#include "util/offload.h"
 
 #include <string.h>
 
@@ -22,10 +23,27 @@ static void attach_free(gpointer data)
 
 /* Boot records: what AT_BOOT asks to be done again. */
 
-static gboolean save_boot(VdManager *self, VdDisk *disk, const VdAttachPlan *plan, GError **error)
+typedef struct {
+  char *statedir;
+  VdBootRecord *record;
+} SaveBoot;
+
+static void save_boot_free(gpointer data)
 {
-  VdBootRecord record = {
-      .path = disk->path,
+  SaveBoot *save = data;
+
+  vd_boot_record_free(save->record);
+  g_free(save->statedir);
+  g_free(save);
+}
+
+static VdBootRecord *make_boot_record(VdDisk *disk)
+{
+  const VdAttachPlan *plan = &disk->attachment->plan;
+  VdBootRecord *record = g_new(VdBootRecord, 1);
+
+  *record = (VdBootRecord){
+      .path = g_strdup(disk->path),
       .uid = disk->attachment->owner->uid,
       .device_id = disk->device_id,
       .open_flags = plan->direct_io ? 0 : VIRTDISK_OPEN_CACHED_IO,
@@ -40,17 +58,38 @@ static gboolean save_boot(VdManager *self, VdDisk *disk, const VdAttachPlan *pla
       .node_gid = plan->gid,
       .node_mode = plan->uid == VD_UID_INVALID ? -1 : (gint64)plan->mode,
   };
+  return record;
+}
 
-  return vd_boot_save(self->statedir, &record, error);
+/* It waits for the disk (fsync), so not on the main loop. */
+static void save_boot_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  const SaveBoot *save = data;
+  GError *error = NULL;
+
+  if (vd_boot_save(save->statedir, save->record, &error))
+    g_task_return_boolean(task, TRUE);
+  else
+    g_task_return_error(task, error);
+}
+
+static void save_boot_async(VdManager *self, VdDisk *disk, GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr(GTask) task = g_task_new(NULL, NULL, callback, user_data);
+  SaveBoot *save = g_new(SaveBoot, 1);
+
+  *save = (SaveBoot){g_strdup(self->statedir), make_boot_record(disk)};
+  g_task_set_task_data(task, save, save_boot_free);
+  vd_offload(task, save_boot_in_thread);
 }
 
 /* The plan: parameters against rights, facts and the file as it is now. */
 
 static gboolean check_file(VdDisk *disk, VdImage *image, GError **error)
 {
-  struct stat st;
+  guint64 size, allocated;
 
-  if (fstat(image->fd, &st) < 0 || (guint64)st.st_size != disk->facts.file_size) {
+  if (!vd_image_sizes(image, &size, &allocated) || size != disk->facts.file_size) {
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED,
                 "%s has changed its size since it was opened", disk->display);
     return FALSE;
@@ -210,15 +249,6 @@ void vd_manager_watch_device(VdManager *self, VdDisk *disk)
   vd_device_set_gone_func(disk->attachment->device, on_device_gone, self);
 }
 
-static gboolean complete(VdManager *self, VdDisk *disk, GError **error)
-{
-  if (disk->attachment->plan.lifetime == VD_LIFETIME_BOOT &&
-      !save_boot(self, disk, &disk->attachment->plan, error))
-    return FALSE;
-  disk->attachment->attached_at = (guint64)(g_get_real_time() / G_USEC_PER_SEC);
-  return vd_manager_save_record(self, disk, VD_RUN_ATTACHED, error);
-}
-
 static void fail_attach(VdManager *self, VdDisk *disk)
 {
   vd_disk_step(disk, VD_EVENT_FAILED);
@@ -232,16 +262,16 @@ static gboolean still_wanted(Attach *attach)
          vd_disk_count_handles(attach->disk, NULL) > 0;
 }
 
-static void on_device_attached(GObject *source, GAsyncResult *result, gpointer user_data)
+static void complete(GTask *owned)
 {
-  g_autoptr(GTask) task = user_data;
+  g_autoptr(GTask) task = owned;
   VdManager *self = g_task_get_source_object(task);
   Attach *attach = g_task_get_task_data(task);
   VdDisk *disk = attach->disk;
   GError *error = NULL;
 
-  disk->attachment->device = vd_device_attach_finish(result, &error);
-  if (disk->attachment->device == NULL || !complete(self, disk, &error)) {
+  disk->attachment->attached_at = (guint64)(g_get_real_time() / G_USEC_PER_SEC);
+  if (!vd_manager_save_record(self, disk, VD_RUN_ATTACHED, &error)) {
     fail_attach(self, disk);
     g_task_return_error(task, error);
     return;
@@ -253,6 +283,39 @@ static void on_device_attached(GObject *source, GAsyncResult *result, gpointer u
   if (!still_wanted(attach))
     vd_manager_release(self, disk, "its last handle was closed during the attach");
   g_task_return_pointer(task, vd_disk_ref(disk), (GDestroyNotify)vd_disk_unref);
+}
+
+static void on_boot_saved(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  Attach *attach = g_task_get_task_data(task);
+  GError *error = NULL;
+
+  if (g_task_propagate_boolean(G_TASK(result), &error)) {
+    complete(g_steal_pointer(&task));
+    return;
+  }
+  fail_attach(g_task_get_source_object(task), attach->disk);
+  g_task_return_error(task, error);
+}
+
+static void on_device_attached(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = g_task_get_source_object(task);
+  Attach *attach = g_task_get_task_data(task);
+  VdDisk *disk = attach->disk;
+  GError *error = NULL;
+
+  disk->attachment->device = vd_device_attach_finish(result, &error);
+  if (disk->attachment->device == NULL) {
+    fail_attach(self, disk);
+    g_task_return_error(task, error);
+  } else if (disk->attachment->plan.lifetime == VD_LIFETIME_BOOT) {
+    save_boot_async(self, disk, on_boot_saved, g_steal_pointer(&task));
+  } else {
+    complete(g_steal_pointer(&task));
+  }
 }
 
 static VdDiskAttachment *make_attachment(VdManager *self, VdHandle *handle, const VdAttachPlan *plan,

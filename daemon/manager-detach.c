@@ -3,6 +3,7 @@
 #include "manager-private.h"
 #include "nesting.h"
 #include "store/boot.h"
+#include "util/offload.h"
 
 #include <string.h>
 
@@ -47,17 +48,56 @@ static char *describe_handles(VdDisk *disk, VdHandle *except)
   return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
-static void finish_gone(VdManager *self, Detach *detach)
+typedef struct {
+  char *statedir;
+  char *path;
+} RemoveBoot;
+
+static void remove_boot_free(gpointer data)
 {
-  VdDisk *disk = detach->disk;
+  RemoveBoot *remove = data;
+
+  g_free(remove->statedir);
+  g_free(remove->path);
+  g_free(remove);
+}
+
+/* It waits for the disk (fsync), so not on the main loop. */
+static void remove_boot_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  const RemoveBoot *remove = data;
   g_autoptr(GError) error = NULL;
 
-  /* Asked for, so it does not come back at the next boot either. */
-  if (disk->attachment->plan.lifetime == VD_LIFETIME_BOOT &&
-      !vd_boot_remove(self->statedir, disk->path, &error))
-    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s: its boot record stays: %s",
-                     disk->display, error->message);
+  if (!vd_boot_remove(remove->statedir, remove->path, &error))
+    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "a boot record stays: %s", error->message);
+  g_task_return_boolean(task, TRUE);
+}
+
+static void on_boot_removed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+
+  g_task_return_int(task, FALSE);
+}
+
+/* Asked for, so it does not come back at the next boot either; the call ends when that is sure. */
+static void finish_gone(VdManager *self, VdDisk *disk, GTask *owned)
+{
+  g_autoptr(GTask) removal = NULL;
+  RemoveBoot *remove;
+
+  if (disk->attachment->plan.lifetime != VD_LIFETIME_BOOT) {
+    vd_manager_forget_attachment(self, disk);
+    g_task_return_int(owned, FALSE);
+    g_object_unref(owned);
+    return;
+  }
+  remove = g_new(RemoveBoot, 1);
+  *remove = (RemoveBoot){g_strdup(self->statedir), g_strdup(disk->path)};
   vd_manager_forget_attachment(self, disk);
+  removal = g_task_new(NULL, NULL, on_boot_removed, owned);
+  g_task_set_task_data(removal, remove, remove_boot_free);
+  vd_offload(removal, remove_boot_in_thread);
 }
 
 static void on_device_detached(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -77,13 +117,13 @@ static void on_device_detached(GObject *source, GAsyncResult *result, gpointer u
     return;
   }
   vd_disk_step(disk, pending ? VD_EVENT_PENDING : VD_EVENT_GONE);
-  if (pending) {
-    vd_manager_update_record(self, disk);
-    vd_manager_emit(self, VD_SIGNAL_DISK_CHANGED, disk);
-  } else {
-    finish_gone(self, detach);
+  if (!pending) {
+    finish_gone(self, disk, g_steal_pointer(&task));
+    return;
   }
-  g_task_return_int(task, pending);
+  vd_manager_update_record(self, disk);
+  vd_manager_emit(self, VD_SIGNAL_DISK_CHANGED, disk);
+  g_task_return_int(task, TRUE);
 }
 
 static void on_inner_detached(GObject *source, GAsyncResult *result, gpointer user_data)

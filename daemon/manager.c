@@ -153,6 +153,18 @@ static void find_free(gpointer data)
   g_free(find);
 }
 
+static void on_looked_at(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  GError *error = NULL;
+  VdImage *image = vd_image_new_finish(result, &error);
+
+  if (image == NULL)
+    g_task_return_error(task, error);
+  else
+    g_task_return_pointer(task, image, (GDestroyNotify)vd_image_unref);
+}
+
 static void on_found(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(GTask) task = user_data;
@@ -160,17 +172,12 @@ static void on_found(GObject *source, GAsyncResult *result, gpointer user_data)
   Find *find = g_task_get_task_data(task);
   GError *error = NULL;
   int fd = self->source.open_finish(self->source.opener, result, &error);
-  VdImage *image;
 
-  if (fd < 0) {
-    g_task_return_error(task, error);
-    return;
-  }
-  image = vd_image_new(fd, find->path, find->device_id, find->vendor, find->write, find->flags, &error);
-  if (image == NULL)
+  if (fd < 0)
     g_task_return_error(task, error);
   else
-    g_task_return_pointer(task, image, (GDestroyNotify)vd_image_unref);
+    vd_image_new_async(fd, find->path, find->device_id, find->vendor, find->write, find->flags, on_looked_at,
+                       g_steal_pointer(&task));
 }
 
 void vd_manager_find_async(VdManager *self, VdIdentity *identity, const char *path,
@@ -277,22 +284,29 @@ static void on_probed(GObject *source, GAsyncResult *result, gpointer user_data)
   finish_open(self, handle, task);
 }
 
-/* A device of ours holds the locks already; a harmless handle needs none. */
-static gboolean lock_image(VdHandle *handle, GError **error)
+static void start_probe(VdManager *self, VdHandle *handle, GTask *task)
 {
-  if (handle->disk->attachment != NULL || !vd_access_is_exclusive(&handle->rights))
-    return TRUE;
-  return vd_image_lock(handle->image, handle->rights.write, error);
+  vd_worker_probe_async(self->worker, handle->image->fd, handle->image->device_id, TRUE,
+                        g_task_get_cancellable(task), on_probed, task);
 }
 
-void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, const VdRights *rights,
-                           gpointer charge, GDestroyNotify free_charge, GCancellable *cancellable,
-                           GAsyncReadyCallback callback, gpointer user_data)
+static void on_locked(GObject *source, GAsyncResult *result, gpointer user_data)
 {
-  g_autoptr(GTask) task = g_task_new(self, cancellable, callback, user_data);
-  VdHandle *handle = g_new0(VdHandle, 1);
-  g_autoptr(VdDisk) disk = take_disk(self, image);
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = g_task_get_source_object(task);
+  VdHandle *handle = g_task_get_task_data(task);
   GError *error = NULL;
+
+  if (vd_image_lock_finish(handle->image, result, &error))
+    start_probe(self, handle, g_steal_pointer(&task));
+  else
+    fail_open(self, handle, task, error);
+}
+
+static VdHandle *handle_new(VdIdentity *owner, VdImage *image, VdDisk *disk, const VdRights *rights,
+                            gpointer charge, GDestroyNotify free_charge)
+{
+  VdHandle *handle = g_new0(VdHandle, 1);
 
   g_atomic_ref_count_init(&handle->refs);
   handle->id = vd_manager_random_id();
@@ -303,21 +317,42 @@ void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, c
   handle->charge = charge;
   handle->free_charge = free_charge;
   handle->opening = TRUE;
+  return handle;
+}
+
+/* In the table while it is looked at, so that of two who want the same file at once one is refused. */
+static void start_open(VdManager *self, VdHandle *handle, GTask *task)
+{
+  VdDisk *disk = handle->disk;
+
+  vd_manager_add_handle(self, handle);
+  if (disk->attachment != NULL && disk->has_facts) {
+    /* A device of ours holds the locks already, and what is in it is known. */
+    finish_open(self, handle, task);
+    g_object_unref(task);
+  } else if (disk->attachment == NULL && vd_access_is_exclusive(&handle->rights)) {
+    vd_image_lock_async(handle->image, handle->rights.write, on_locked, task);
+  } else {
+    start_probe(self, handle, task);
+  }
+}
+
+void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, const VdRights *rights,
+                           gpointer charge, GDestroyNotify free_charge, GCancellable *cancellable,
+                           GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr(GTask) task = g_task_new(self, cancellable, callback, user_data);
+  g_autoptr(VdDisk) disk = take_disk(self, image);
+  VdHandle *handle = handle_new(owner, image, disk, rights, charge, free_charge);
+  GError *error = NULL;
+
   g_task_set_task_data(task, handle, (GDestroyNotify)vd_handle_unref);
-  if (image->device_id != disk->device_id) {
+  if (image->device_id != disk->device_id)
     error = g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is open as %s already",
                         disk->display, vd_device_id_to_format(disk->device_id));
-  } else if (check_share(disk, rights, &error)) {
-    vd_manager_add_handle(self, handle);
-    if (lock_image(handle, &error)) {
-      if (disk->attachment != NULL && disk->has_facts)
-        finish_open(self, handle, task);
-      else
-        vd_worker_probe_async(self->worker, image->fd, image->device_id, TRUE, cancellable, on_probed,
-                              g_steal_pointer(&task));
-      return;
-    }
-    vd_manager_remove_handle(self, handle);
+  if (error == NULL && check_share(disk, rights, &error)) {
+    start_open(self, handle, g_steal_pointer(&task));
+    return;
   }
   vd_manager_collect(self, disk);
   g_task_return_error(task, error);

@@ -11,12 +11,18 @@
 #include <unistd.h>
 
 #include "auth/display.h"
+#include "util/offload.h"
 #include "virtdisk-error.h"
+
+/* NULL until the first question that reached polkit's library. Kept for good: libpolkit (seen in 122) leaves
+ * its signal handler on the proxy behind when the authority is finalized, and the next signal finds freed
+ * memory. */
+static PolkitAuthority *the_authority;
+static GPtrArray *waiting_for_authority; /* tasks; NULL: it was not asked for */
 
 struct VdGate {
   GDBusConnection *connection;
   VdQuota *quota;
-  PolkitAuthority *authority; /* NULL until the first question, and again after a failure */
   GCancellable *closing;
 };
 
@@ -27,6 +33,7 @@ typedef struct {
   char *actions[G_N_ELEMENTS(((VdAsk *)NULL)->actions)];
   guint at; /* the action being asked */
   gboolean interactive;
+  gboolean asked_again;
   uid_t file_owner;
   PolkitSubject *subject;
   PolkitDetails *details;
@@ -39,7 +46,6 @@ static void gate_clear(gpointer box)
 {
   VdGate *self = box;
 
-  g_clear_object(&self->authority);
   g_object_unref(self->closing);
   g_object_unref(self->connection);
 }
@@ -168,6 +174,17 @@ static void deny_as_answered(GTask *task, PolkitAuthorizationResult *answer)
          "User %u must authenticate for %s, but the call does not allow interaction", uid, action);
 }
 
+/* polkitd was restarted and the library still wrote to the one before. By the time of this error it knows. */
+static gboolean was_for_a_predecessor(Ask *ask, const GError *error)
+{
+  gboolean first = !ask->asked_again;
+
+  ask->asked_again = TRUE;
+  return first && !g_cancellable_is_cancelled(ask->cancellable) &&
+         (g_error_matches(error, G_DBUS_ERROR, G_DBUS_ERROR_SERVICE_UNKNOWN) ||
+          g_error_matches(error, G_DBUS_ERROR, G_DBUS_ERROR_NAME_HAS_NO_OWNER));
+}
+
 static void check_done(GObject *authority, GAsyncResult *result, gpointer user_data)
 {
   GTask *task = user_data;
@@ -176,6 +193,11 @@ static void check_done(GObject *authority, GAsyncResult *result, gpointer user_d
   g_autoptr(PolkitAuthorizationResult) answer =
       polkit_authority_check_authorization_finish(POLKIT_AUTHORITY(authority), result, &why);
 
+  if (answer == NULL && was_for_a_predecessor(ask, why)) {
+    check(task, ask->charge != NULL ? POLKIT_CHECK_AUTHORIZATION_FLAGS_ALLOW_USER_INTERACTION
+                                    : POLKIT_CHECK_AUTHORIZATION_FLAGS_NONE);
+    return;
+  }
   if (answer == NULL || g_cancellable_is_cancelled(ask->cancellable))
     deny_unreachable(task, why);
   else if (polkit_authorization_result_get_is_authorized(answer)) {
@@ -195,35 +217,41 @@ static void check(GTask *task, PolkitCheckAuthorizationFlags flags)
 {
   Ask *ask = g_task_get_task_data(task);
 
-  polkit_authority_check_authorization(ask->gate->authority, ask->subject, ask->actions[ask->at],
-                                       ask->details, flags, ask->cancellable, check_done, task);
+  polkit_authority_check_authorization(the_authority, ask->subject, ask->actions[ask->at], ask->details,
+                                       flags, ask->cancellable, check_done, task);
 }
 
-/* The library gives out one authority to all who ask at the same time, and keeps it working when polkitd goes
- * and comes; only if it could not be had at all, it is asked for anew by the next ask. */
+/* polkit's library keeps its authority working when polkitd goes and comes. Only if it could not be had at
+ * all, it is asked for anew by the next ask. */
 static void authority_done(GObject *source, GAsyncResult *result, gpointer user_data)
 {
-  g_autoptr(GTask) task = user_data;
+  g_autoptr(GPtrArray) waiting = g_steal_pointer(&waiting_for_authority);
   g_autoptr(GError) why = NULL;
-  g_autoptr(PolkitAuthority) authority = polkit_authority_get_finish(result, &why);
-  Ask *ask = g_task_get_task_data(task);
 
-  if (authority == NULL || g_cancellable_is_cancelled(ask->cancellable)) {
-    deny_unreachable(task, why);
-    return;
+  the_authority = polkit_authority_get_finish(result, &why);
+  for (guint i = 0; i < waiting->len; i++) {
+    Ask *ask = g_task_get_task_data(waiting->pdata[i]);
+
+    if (the_authority == NULL || g_cancellable_is_cancelled(ask->cancellable))
+      deny_unreachable(waiting->pdata[i], why);
+    else
+      check(g_object_ref(waiting->pdata[i]), POLKIT_CHECK_AUTHORIZATION_FLAGS_NONE);
   }
-  g_set_object(&ask->gate->authority, authority);
-  check(g_steal_pointer(&task), POLKIT_CHECK_AUTHORIZATION_FLAGS_NONE);
 }
 
+/* One request for the authority at a time: a second one would wait, on the main loop, for a lock that the
+ * library holds while it talks to polkitd. */
 static void need_authority(GTask *task)
 {
-  Ask *ask = g_task_get_task_data(task);
-
-  if (ask->gate->authority != NULL)
+  if (the_authority != NULL) {
     check(task, POLKIT_CHECK_AUTHORIZATION_FLAGS_NONE);
-  else
-    polkit_authority_get_async(NULL, authority_done, task);
+    return;
+  }
+  if (waiting_for_authority == NULL) {
+    waiting_for_authority = g_ptr_array_new_with_free_func(g_object_unref);
+    polkit_authority_get_async(NULL, authority_done, NULL);
+  }
+  g_ptr_array_add(waiting_for_authority, task);
 }
 
 /* The user database may be a server far away. */
@@ -260,7 +288,7 @@ static void need_owner_name(GTask *task)
   }
   lookup = g_task_new(NULL, NULL, owner_name_done, task);
   g_task_set_task_data(lookup, GUINT_TO_POINTER(ask->file_owner), NULL);
-  g_task_run_in_thread(lookup, owner_name_in_thread);
+  vd_offload(lookup, owner_name_in_thread);
 }
 
 /* Callers choose some of these texts, and the dialog shows them. */

@@ -109,6 +109,18 @@ static const char *name_of_fd(VdCall *call, int fd)
   return target != NULL ? keep(call, target) : "";
 }
 
+static void on_fd_looked_at(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  VdCall *call = user_data;
+  GError *error = NULL;
+
+  call->image = vd_image_new_finish(result, &error);
+  if (call->image == NULL)
+    vd_call_fail(call, error);
+  else
+    open_image(call, call->image);
+}
+
 static void perform_open_fd(VdCall *call)
 {
   g_autoptr(GVariant) options = NULL;
@@ -134,12 +146,8 @@ static void perform_open_fd(VdCall *call)
     return;
   }
   /* The kernel's name of the file, never the client's word, is what others get to see. */
-  call->image = vd_image_new(fd, NULL, call->device_id, call->open.vendor, call->rights.write,
-                             call->open.flags, &error);
-  if (call->image == NULL)
-    vd_call_fail(call, error);
-  else
-    open_image(call, call->image);
+  vd_image_new_async(fd, NULL, call->device_id, call->open.vendor, call->rights.write, call->open.flags,
+                     on_fd_looked_at, call);
 }
 
 /* AttachImage */
@@ -277,19 +285,25 @@ static void attach_image_with_session(VdCall *call)
                         (GDestroyNotify)vd_charge_free, call->cancellable, on_image_opened, call);
 }
 
-static void perform_attach_image(VdCall *call)
+static void on_still_the_same(GObject *source, GAsyncResult *result, gpointer user_data)
 {
-  VdLifetime lifetime;
+  VdCall *call = user_data;
+  VdLifetime lifetime = VD_LIFETIME_PERMANENT;
   GError *error = NULL;
 
-  /* A person may have thought about it for long. */
-  if (!vd_image_unchanged(call->image, &error) ||
+  if (!vd_image_unchanged_finish(call->image, result, &error) ||
       !vd_manager_may_attach(call->service->manager, call->image, &call->rights, &error)) {
     vd_call_fail(call, error);
     return;
   }
   vd_lifetime_from_string(call->ask.lifetime, &lifetime);
   vd_call_find_session(call, lifetime, attach_image_with_session);
+}
+
+/* A person may have thought about it for long. */
+static void perform_attach_image(VdCall *call)
+{
+  vd_image_unchanged_async(call->image, on_still_the_same, call);
 }
 
 /* What a path stands for: the caller's own look at it, which needs no right to the file itself. */

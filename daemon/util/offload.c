@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "util/offload.h"
+
+#include <unistd.h>
+
+#include "virtdisk-error.h"
+
+typedef struct {
+  GTask *task;
+  GTaskThreadFunc func;
+} Work;
+
+static gpointer work_in_thread(gpointer data)
+{
+  g_autofree Work *work = data;
+
+  work->func(work->task, g_task_get_source_object(work->task), g_task_get_task_data(work->task),
+             g_task_get_cancellable(work->task));
+  g_object_unref(work->task);
+  return NULL;
+}
+
+void vd_offload(GTask *task, GTaskThreadFunc func)
+{
+  Work *work = g_new(Work, 1);
+  g_autoptr(GError) error = NULL;
+  GThread *thread;
+
+  *work = (Work){g_object_ref(task), func};
+  thread = g_thread_try_new("virtdisk-io", work_in_thread, work, &error);
+  if (thread != NULL) {
+    g_thread_unref(thread);
+    return;
+  }
+  g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_NO_RESOURCES, "no thread could be started: %s",
+                          error->message);
+  g_object_unref(work->task);
+  g_free(work);
+}
+
+static gpointer close_in_thread(gpointer data)
+{
+  close(GPOINTER_TO_INT(data));
+  return NULL;
+}
+
+void vd_offload_close(int fd)
+{
+  GThread *thread = g_thread_try_new("virtdisk-close", close_in_thread, GINT_TO_POINTER(fd), NULL);
+
+  if (thread == NULL)
+    close(fd);
+  else
+    g_thread_unref(thread);
+}
