@@ -471,7 +471,7 @@ char **virtdisk_client_get_all_attached_virtual_disk_physical_paths_finish(Virtd
  * GetStorageDependencyInformation: what hosts a volume (%VIRTDISK_DEPENDENCY_HOST_VOLUMES), or what a volume
  * hosts.
  *
- * Returns: (transfer full) (element-type VirtdiskDependency): the entries, freed with the array by
+ * Returns: (transfer container) (element-type VirtdiskDependency): the entries, freed with the array by
  * g_ptr_array_unref(), or %NULL with @error set. Any thread.
  */
 GPtrArray *virtdisk_client_get_storage_dependency_information(VirtdiskClient *client, const char *object,
@@ -500,7 +500,7 @@ void virtdisk_client_get_storage_dependency_information_async(VirtdiskClient *cl
  * @result: what the callback got
  * @error: place for the error
  *
- * Returns: (transfer full) (element-type VirtdiskDependency): the entries, or %NULL with @error set.
+ * Returns: (transfer container) (element-type VirtdiskDependency): the entries, or %NULL with @error set.
  */
 GPtrArray *virtdisk_client_get_storage_dependency_information_finish(VirtdiskClient *client,
                                                                      GAsyncResult *result, GError **error);

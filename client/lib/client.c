@@ -7,14 +7,13 @@
 #include "private.h"
 
 #include "names.h"
-#include "vd-dbus.h"
 
 struct _VirtdiskClient {
   GObject parent;
   GDBusConnection *connection;
   GMainContext *context;
   GDBusObjectManager *objects;
-  VdDBusManager *manager; /* for its property and its owner; calls do not go through it */
+  GDBusProxy *manager; /* for its property; calls do not go through it */
   gint interactive;
   GMutex lock;
   GHashTable *disks; /* object path to VirtdiskDisk; under lock */
@@ -81,13 +80,18 @@ static VirtdiskDisk *client_take_proxy(VirtdiskClient *client, GDBusProxy *proxy
   return vd_client_take_disk(client, g_dbus_proxy_get_object_path(proxy), properties);
 }
 
+static gboolean is_disk(GDBusInterface *interface)
+{
+  return g_str_equal(g_dbus_proxy_get_interface_name(G_DBUS_PROXY(interface)), VD_IFACE_DISK);
+}
+
 static void on_interface_added(GDBusObjectManager *objects, GDBusObject *object, GDBusInterface *interface,
                                gpointer data)
 {
   VirtdiskClient *client = data;
   g_autoptr(VirtdiskDisk) disk = NULL;
 
-  if (!VD_DBUS_IS_DISK(interface))
+  if (!is_disk(interface))
     return;
   disk = client_take_proxy(client, G_DBUS_PROXY(interface));
   g_signal_emit(client, signals[DISK_ADDED], 0, disk);
@@ -117,7 +121,7 @@ static void client_forget(VirtdiskClient *client, const char *object_path)
 static void on_interface_removed(GDBusObjectManager *objects, GDBusObject *object, GDBusInterface *interface,
                                  gpointer data)
 {
-  if (VD_DBUS_IS_DISK(interface))
+  if (is_disk(interface))
     client_forget(data, g_dbus_object_get_object_path(object));
 }
 
@@ -133,7 +137,7 @@ static void on_properties_changed(GDBusObjectManagerClient *objects, GDBusObject
   VirtdiskClient *client = data;
   g_autoptr(VirtdiskDisk) disk = client_lookup(client, g_dbus_proxy_get_object_path(proxy));
 
-  if (disk == NULL || !VD_DBUS_IS_DISK(proxy))
+  if (disk == NULL || !is_disk(G_DBUS_INTERFACE(proxy)))
     return;
   vd_disk_update(disk, changed);
   g_signal_emit(client, signals[DISK_CHANGED], 0, disk);
@@ -188,7 +192,7 @@ GPtrArray *virtdisk_client_get_disks(VirtdiskClient *client)
 /* ---- making one ---- */
 
 static VirtdiskClient *client_new(GDBusConnection *connection, GDBusObjectManager *objects,
-                                  VdDBusManager *manager)
+                                  GDBusProxy *manager)
 {
   VirtdiskClient *client = g_object_new(VIRTDISK_TYPE_CLIENT, "connection", connection, NULL);
   GList *known = g_dbus_object_manager_get_objects(objects);
@@ -226,14 +230,14 @@ static VirtdiskClient *client_build_sync(GDBusConnection *connection, GCancellab
 {
   g_autoptr(GVariant) started = g_dbus_connection_call_sync(connection, START_ARGUMENTS, cancellable, NULL);
   g_autoptr(GDBusObjectManager) objects = NULL;
-  g_autoptr(VdDBusManager) manager = NULL;
+  g_autoptr(GDBusProxy) manager = NULL;
 
-  objects = vd_dbus_object_manager_client_new_sync(connection, OBJECTS_FLAGS, VD_BUS_NAME, VD_ROOT_PATH,
-                                                   cancellable, error);
+  objects = g_dbus_object_manager_client_new_sync(connection, OBJECTS_FLAGS, VD_BUS_NAME, VD_ROOT_PATH, NULL,
+                                                  NULL, NULL, cancellable, error);
   if (objects == NULL)
     return NULL;
-  manager = vd_dbus_manager_proxy_new_sync(connection, MANAGER_FLAGS, VD_BUS_NAME, VD_ROOT_PATH, cancellable,
-                                           error);
+  manager = g_dbus_proxy_new_sync(connection, MANAGER_FLAGS, NULL, VD_BUS_NAME, VD_ROOT_PATH,
+                                  VD_IFACE_MANAGER, cancellable, error);
   if (manager == NULL)
     return NULL;
   return client_new(connection, objects, manager);
@@ -289,7 +293,7 @@ static void manager_made(GObject *source, GAsyncResult *result, gpointer data)
   g_autoptr(GTask) task = data;
   Building *building = g_task_get_task_data(task);
   GError *error = NULL;
-  g_autoptr(VdDBusManager) manager = vd_dbus_manager_proxy_new_finish(result, &error);
+  g_autoptr(GDBusProxy) manager = g_dbus_proxy_new_finish(result, &error);
 
   if (manager == NULL)
     task_fail(task, error);
@@ -303,13 +307,13 @@ static void objects_made(GObject *source, GAsyncResult *result, gpointer data)
   Building *building = g_task_get_task_data(task);
   GError *error = NULL;
 
-  building->objects = vd_dbus_object_manager_client_new_finish(result, &error);
+  building->objects = g_dbus_object_manager_client_new_finish(result, &error);
   if (building->objects == NULL) {
     task_fail(task, error);
     return;
   }
-  vd_dbus_manager_proxy_new(building->connection, MANAGER_FLAGS, VD_BUS_NAME, VD_ROOT_PATH,
-                            g_task_get_cancellable(task), manager_made, g_object_ref(task));
+  g_dbus_proxy_new(building->connection, MANAGER_FLAGS, NULL, VD_BUS_NAME, VD_ROOT_PATH, VD_IFACE_MANAGER,
+                   g_task_get_cancellable(task), manager_made, g_object_ref(task));
 }
 
 static void service_started(GObject *source, GAsyncResult *result, gpointer data)
@@ -318,8 +322,8 @@ static void service_started(GObject *source, GAsyncResult *result, gpointer data
   Building *building = g_task_get_task_data(task);
   g_autoptr(GVariant) started = g_dbus_connection_call_finish(building->connection, result, NULL);
 
-  vd_dbus_object_manager_client_new(building->connection, OBJECTS_FLAGS, VD_BUS_NAME, VD_ROOT_PATH,
-                                    g_task_get_cancellable(task), objects_made, g_object_ref(task));
+  g_dbus_object_manager_client_new(building->connection, OBJECTS_FLAGS, VD_BUS_NAME, VD_ROOT_PATH, NULL, NULL,
+                                   NULL, g_task_get_cancellable(task), objects_made, g_object_ref(task));
 }
 
 static void client_build(GTask *task, GDBusConnection *connection)
@@ -397,7 +401,7 @@ GDBusCallFlags vd_client_call_flags(VirtdiskClient *client)
 
 char *virtdisk_client_dup_version(VirtdiskClient *client)
 {
-  g_autoptr(GVariant) version = g_dbus_proxy_get_cached_property(G_DBUS_PROXY(client->manager), "Version");
+  g_autoptr(GVariant) version = g_dbus_proxy_get_cached_property(client->manager, "Version");
 
   return version != NULL ? g_variant_dup_string(version, NULL) : NULL;
 }

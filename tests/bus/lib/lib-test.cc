@@ -1,0 +1,1037 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// libvirtdisk against a service that is written down in mock.cc, over a private bus.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <gio/gio.h>
+#include <glib/gstdio.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "virtdisk.h"
+#include "mock.h"
+
+using Options = std::map<std::string, std::string>;
+
+static GTestDBus *bus;
+
+class Bus : public testing::Environment
+{
+  void SetUp() override
+  {
+    bus = g_test_dbus_new(G_TEST_DBUS_NONE);
+    g_test_dbus_up(bus);
+    g_setenv("DBUS_SYSTEM_BUS_ADDRESS", g_test_dbus_get_bus_address(bus), TRUE);
+  }
+  void TearDown() override
+  {
+    g_test_dbus_down(bus);
+    g_clear_object(&bus);
+  }
+};
+static testing::Environment *const environment = testing::AddGlobalTestEnvironment(new Bus);
+
+// Runs the main context until the condition holds; false after ten seconds.
+static bool run_until(const std::function<bool()> &condition)
+{
+  bool late = false;
+  guint timer = g_timeout_add(
+      10000,
+      [](gpointer data) -> gboolean {
+        *static_cast<bool *>(data) = true;
+        return G_SOURCE_CONTINUE;
+      },
+      &late);
+
+  while (!condition() && !late)
+    g_main_context_iteration(nullptr, TRUE);
+  g_source_remove(timer);
+  return !late;
+}
+
+// The result of one async call: pass on_result and the Await.
+struct Await {
+  GAsyncResult *result = nullptr;
+  ~Await()
+  {
+    g_clear_object(&result);
+  }
+  GAsyncResult *get()
+  {
+    EXPECT_TRUE(run_until([this] { return result != nullptr; })) << "no result in time";
+    return result;
+  }
+};
+
+static void on_result(GObject *, GAsyncResult *result, gpointer data)
+{
+  static_cast<Await *>(data)->result = G_ASYNC_RESULT(g_object_ref(result));
+}
+
+class Lib : public testing::Test
+{
+protected:
+  void SetUp() override
+  {
+    connection = connect();
+    start();
+  }
+  void TearDown() override
+  {
+    g_clear_object(&handle);
+    g_clear_object(&client);
+    service.reset();
+    close_connection(connection);
+    // What was put off to the main context must not reach the next test.
+    while (g_main_context_iteration(nullptr, FALSE))
+      ;
+  }
+  static GDBusConnection *connect()
+  {
+    return g_dbus_connection_new_for_address_sync(
+        g_test_dbus_get_bus_address(bus),
+        static_cast<GDBusConnectionFlags>(G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT |
+                                          G_DBUS_CONNECTION_FLAGS_MESSAGE_BUS_CONNECTION),
+        nullptr, nullptr, nullptr);
+  }
+  static void close_connection(GDBusConnection *closed)
+  {
+    g_dbus_connection_close_sync(closed, nullptr, nullptr);
+    g_object_unref(closed);
+  }
+  void start()
+  {
+    service = std::make_unique<MockService>(g_test_dbus_get_bus_address(bus));
+  }
+  VirtdiskClient *need_client()
+  {
+    if (client == nullptr)
+      client = virtdisk_client_new_for_connection(connection, nullptr, nullptr);
+    return client;
+  }
+  VirtdiskHandle *need_handle()
+  {
+    if (handle == nullptr)
+      handle = virtdisk_client_open_virtual_disk(need_client(), "/a.vhd", VIRTDISK_ACCESS_ALL,
+                                                 VIRTDISK_OPEN_NONE, nullptr, nullptr, nullptr);
+    return handle;
+  }
+
+  GDBusConnection *connection = nullptr;
+  std::unique_ptr<MockService> service;
+  VirtdiskClient *client = nullptr;
+  VirtdiskHandle *handle = nullptr;
+  GError *error = nullptr;
+};
+
+#define EXPECT_ERROR(domain, code)                                                                           \
+  do {                                                                                                       \
+    EXPECT_TRUE(g_error_matches(error, domain, code)) << (error ? error->message : "no error");              \
+    g_clear_error(&error);                                                                                   \
+  } while (0)
+
+/* ---- the client ---- */
+
+TEST_F(Lib, ClientKnowsTheService)
+{
+  service->add_disk("/org/virtdisk1/disk/b", "/b.vhd", "/dev/loop2");
+  g_autofree char *version = virtdisk_client_dup_version(need_client());
+  g_autofree char *owner = virtdisk_client_dup_name_owner(client);
+  g_autoptr(GPtrArray) disks = virtdisk_client_get_disks(client);
+
+  EXPECT_STREQ(version, "9.9");
+  EXPECT_EQ(owner[0], ':');
+  EXPECT_EQ(virtdisk_client_get_connection(client), connection);
+  ASSERT_EQ(disks->len, 1u);
+  EXPECT_STREQ(virtdisk_disk_get_device(VIRTDISK_DISK(disks->pdata[0])), "/dev/loop2");
+}
+
+TEST_F(Lib, ClientOnTheSystemBus)
+{
+  g_autoptr(VirtdiskClient) blocking = virtdisk_client_new_sync(nullptr, &error);
+  Await await;
+
+  ASSERT_NE(blocking, nullptr) << error->message;
+  g_dbus_connection_set_exit_on_close(virtdisk_client_get_connection(blocking), FALSE);
+  virtdisk_client_new_async(nullptr, on_result, &await);
+  g_autoptr(VirtdiskClient) async = virtdisk_client_new_finish(await.get(), &error);
+  ASSERT_NE(async, nullptr) << error->message;
+  g_autofree char *version = virtdisk_client_dup_version(async);
+  EXPECT_STREQ(version, "9.9");
+}
+
+TEST_F(Lib, ClientAsyncForConnection)
+{
+  service->add_disk("/org/virtdisk1/disk/b", "/b.vhd", "/dev/loop2");
+  Await await;
+
+  virtdisk_client_new_for_connection_async(connection, nullptr, on_result, &await);
+  client = virtdisk_client_new_finish(await.get(), &error);
+  ASSERT_NE(client, nullptr);
+  g_autoptr(GPtrArray) disks = virtdisk_client_get_disks(client);
+  EXPECT_EQ(disks->len, 1u);
+}
+
+TEST_F(Lib, ClientCancelled)
+{
+  g_autoptr(GCancellable) cancellable = g_cancellable_new();
+  Await await;
+
+  g_cancellable_cancel(cancellable);
+  EXPECT_EQ(virtdisk_client_new_for_connection(connection, cancellable, &error), nullptr);
+  EXPECT_ERROR(G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  virtdisk_client_new_for_connection_async(connection, cancellable, on_result, &await);
+  EXPECT_EQ(virtdisk_client_new_finish(await.get(), &error), nullptr);
+  EXPECT_ERROR(G_IO_ERROR, G_IO_ERROR_CANCELLED);
+}
+
+TEST_F(Lib, InteractiveIsTheClientsToSay)
+{
+  EXPECT_TRUE(virtdisk_client_get_interactive(need_client()));
+  EXPECT_TRUE(virtdisk_client_detach_image(client, "/a", nullptr, nullptr, nullptr, nullptr));
+  EXPECT_TRUE(service->last().interactive);
+  virtdisk_client_set_interactive(client, FALSE);
+  EXPECT_TRUE(virtdisk_client_detach_image(client, "/a", nullptr, nullptr, nullptr, nullptr));
+  EXPECT_FALSE(service->last().interactive);
+}
+
+/* ---- the Manager's methods ---- */
+
+static const char every_open_option[] = "every option of open";
+
+static VirtdiskOpenParameters *full_open_parameters()
+{
+  VirtdiskOpenParameters *parameters = virtdisk_open_parameters_new();
+
+  virtdisk_open_parameters_set_version(parameters, 3);
+  virtdisk_open_parameters_set_rw_depth(parameters, 0);
+  virtdisk_open_parameters_set_get_info_only(parameters, TRUE);
+  virtdisk_open_parameters_set_read_only(parameters, FALSE);
+  virtdisk_open_parameters_set_device_id(parameters, VIRTDISK_DEVICE_VHD);
+  virtdisk_open_parameters_set_vendor_id(parameters, "v");
+  virtdisk_open_parameters_set_resiliency_guid(parameters, "r");
+  virtdisk_open_parameters_set_snapshot_id(parameters, "s");
+  return parameters;
+}
+
+static const Options full_open_options = {
+    {"version", "uint32 3"},   {"rw-depth", "uint32 0"}, {"get-info-only", "true"},  {"read-only", "false"},
+    {"device-id", "uint32 2"}, {"vendor-id", "'v'"},     {"resiliency-guid", "'r'"}, {"snapshot-id", "'s'"}};
+
+TEST_F(Lib, OpenVirtualDisk)
+{
+  g_autoptr(VirtdiskOpenParameters) parameters = full_open_parameters();
+  Await await;
+
+  handle =
+      virtdisk_client_open_virtual_disk(need_client(), "/a.vhd", static_cast<VirtdiskAccessMask>(0x80050000u),
+                                        VIRTDISK_OPEN_CACHED_IO, parameters, nullptr, &error);
+  ASSERT_NE(handle, nullptr) << error->message;
+  EXPECT_EQ(service->last().method, "OpenVirtualDisk");
+  EXPECT_EQ(service->last().object_path, "/org/virtdisk1");
+  EXPECT_EQ(service->last().arguments, "'/a.vhd' 2147811328 8");
+  EXPECT_EQ(service->last().options, full_open_options) << every_open_option;
+  EXPECT_STREQ(virtdisk_handle_get_object_path(handle), "/org/virtdisk1/handle/1");
+  EXPECT_EQ(virtdisk_handle_get_client(handle), client);
+
+  virtdisk_client_open_virtual_disk_async(client, "/b.vhd", VIRTDISK_ACCESS_NONE, VIRTDISK_OPEN_NONE, nullptr,
+                                          nullptr, on_result, &await);
+  g_autoptr(VirtdiskHandle) other = virtdisk_client_open_virtual_disk_finish(client, await.get(), &error);
+  ASSERT_NE(other, nullptr) << error->message;
+  EXPECT_EQ(service->last().arguments, "'/b.vhd' 0 0");
+  EXPECT_TRUE(service->last().options.empty());
+  EXPECT_STREQ(virtdisk_handle_get_object_path(other), "/org/virtdisk1/handle/2");
+}
+
+TEST_F(Lib, RelativePathCountsFromHere)
+{
+  g_autofree char *here = g_get_current_dir();
+
+  EXPECT_TRUE(virtdisk_client_detach_image(need_client(), "a.vhd", nullptr, nullptr, nullptr, nullptr));
+  EXPECT_EQ(service->last().arguments, "'" + std::string(here) + "/a.vhd'");
+}
+
+TEST_F(Lib, EmptyPathIsRefusedHere)
+{
+  EXPECT_EQ(virtdisk_client_open_virtual_disk(need_client(), "", VIRTDISK_ACCESS_ALL, VIRTDISK_OPEN_NONE,
+                                              nullptr, nullptr, &error),
+            nullptr);
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER);
+  EXPECT_EQ(virtdisk_client_attach_image(client, "", nullptr, nullptr, &error), nullptr);
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER);
+  EXPECT_TRUE(service->calls().empty());
+}
+
+class Files : public Lib
+{
+protected:
+  void SetUp() override
+  {
+    Lib::SetUp();
+    directory = g_dir_make_tmp("virtdisk-XXXXXX", nullptr);
+  }
+  void TearDown() override
+  {
+    for (const std::string &path : paths)
+      g_unlink(path.c_str());
+    g_rmdir(directory);
+    g_free(directory);
+    Lib::TearDown();
+  }
+  std::string make(const char *name)
+  {
+    std::string path = std::string(directory) + "/" + name;
+
+    EXPECT_TRUE(g_file_set_contents(path.c_str(), "the image", -1, nullptr));
+    paths.push_back(path);
+    return path;
+  }
+  char *directory = nullptr;
+  std::vector<std::string> paths;
+};
+
+TEST_F(Files, OpenVirtualDiskFd)
+{
+  g_autoptr(VirtdiskOpenParameters) parameters = full_open_parameters();
+  Options expected = full_open_options;
+  int fd = open(make("a.vhd").c_str(), O_RDWR | O_CLOEXEC);
+  Await await;
+
+  handle = virtdisk_client_open_virtual_disk_fd(need_client(), fd, "/shown.vhd", VIRTDISK_ACCESS_ATTACH_RW,
+                                                VIRTDISK_OPEN_NO_PARENTS, parameters, nullptr, &error);
+  ASSERT_NE(handle, nullptr) << error->message;
+  expected["path"] = "'/shown.vhd'";
+  EXPECT_EQ(service->last().arguments, "0 131072 1");
+  EXPECT_EQ(service->last().options, expected);
+  EXPECT_EQ(service->last().fd_content, "the image");
+
+  virtdisk_client_open_virtual_disk_fd_async(client, fd, nullptr, VIRTDISK_ACCESS_NONE, VIRTDISK_OPEN_NONE,
+                                             nullptr, nullptr, on_result, &await);
+  close(fd); // the call has its own
+  g_autoptr(VirtdiskHandle) other = virtdisk_client_open_virtual_disk_fd_finish(client, await.get(), &error);
+  ASSERT_NE(other, nullptr) << error->message;
+  EXPECT_TRUE(service->last().options.empty());
+  EXPECT_EQ(service->last().fd_content, "the image");
+}
+
+TEST_F(Lib, BadDescriptorsAreRefusedHere)
+{
+  for (int fd : {-1, -100, 1 << 20}) {
+    EXPECT_EQ(virtdisk_client_open_virtual_disk_fd(need_client(), fd, nullptr, VIRTDISK_ACCESS_NONE,
+                                                   VIRTDISK_OPEN_NONE, nullptr, nullptr, &error),
+              nullptr);
+    EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_HANDLE);
+  }
+  EXPECT_TRUE(service->calls().empty());
+}
+
+TEST_F(Lib, AttachImage)
+{
+  g_autoptr(VirtdiskAttachParameters) parameters = virtdisk_attach_parameters_new();
+
+  virtdisk_attach_parameters_set_read_only(parameters, TRUE);
+  virtdisk_attach_parameters_set_flags(parameters, VIRTDISK_ATTACH_NO_DRIVE_LETTER);
+  virtdisk_attach_parameters_set_open_flags(parameters, VIRTDISK_OPEN_CACHED_IO);
+  virtdisk_attach_parameters_set_device_id(parameters, VIRTDISK_DEVICE_RAW);
+  virtdisk_attach_parameters_set_vendor_id(parameters, "v");
+  virtdisk_attach_parameters_set_lifetime(parameters, "boot");
+  virtdisk_attach_parameters_set_detach_on_unmount(parameters, TRUE);
+  virtdisk_attach_parameters_set_sector_size(parameters, 4096);
+  virtdisk_attach_parameters_set_partition_scan(parameters, FALSE);
+  virtdisk_attach_parameters_set_owner_uid(parameters, 1000);
+  virtdisk_attach_parameters_set_owner_gid(parameters, 6);
+  virtdisk_attach_parameters_set_mode(parameters, 0640);
+  virtdisk_attach_parameters_set_restricted_range(parameters, 512, G_GUINT64_CONSTANT(1) << 40);
+  g_autoptr(VirtdiskDisk) disk =
+      virtdisk_client_attach_image(need_client(), "/a.vhd", parameters, nullptr, &error);
+
+  ASSERT_NE(disk, nullptr) << error->message;
+  EXPECT_EQ(service->last().arguments, "'/a.vhd'");
+  EXPECT_EQ(service->last().options, (Options{{"read-only", "true"},
+                                              {"flags", "uint32 2"},
+                                              {"open-flags", "uint32 8"},
+                                              {"device-id", "uint32 100"},
+                                              {"vendor-id", "'v'"},
+                                              {"lifetime", "'boot'"},
+                                              {"detach-on-unmount", "true"},
+                                              {"sector-size", "uint32 4096"},
+                                              {"partition-scan", "false"},
+                                              {"owner-uid", "uint32 1000"},
+                                              {"owner-gid", "uint32 6"},
+                                              {"mode", "uint32 416"},
+                                              {"restricted-offset", "uint64 512"},
+                                              {"restricted-length", "uint64 1099511627776"}}));
+  EXPECT_STREQ(virtdisk_disk_get_device(disk), "/dev/loop77");
+}
+
+TEST_F(Lib, AttachImageAsync)
+{
+  Await await;
+
+  virtdisk_client_attach_image_async(need_client(), "/a.vhd", nullptr, nullptr, on_result, &await);
+  g_autoptr(VirtdiskDisk) disk = virtdisk_client_attach_image_finish(client, await.get(), &error);
+  ASSERT_NE(disk, nullptr) << error->message;
+  EXPECT_TRUE(service->last().options.empty());
+  EXPECT_STREQ(virtdisk_disk_get_path(disk), "/a.vhd");
+}
+
+TEST_F(Lib, AttachedDiskThatIsGoneAtOnce)
+{
+  service->answer_next("(objectpath '/org/virtdisk1/disk/never', '/dev/loop1', @a{sv} {})");
+  EXPECT_EQ(virtdisk_client_attach_image(need_client(), "/a.vhd", nullptr, nullptr, &error), nullptr);
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_FOUND);
+}
+
+TEST_F(Lib, DetachImage)
+{
+  g_autoptr(VirtdiskDetachParameters) parameters = virtdisk_detach_parameters_new();
+  gboolean pending = FALSE;
+  Await await;
+
+  virtdisk_detach_parameters_set_force(parameters, TRUE);
+  virtdisk_detach_parameters_set_when_idle(parameters, TRUE);
+  EXPECT_TRUE(
+      virtdisk_client_detach_image(need_client(), "/dev/loop7", parameters, &pending, nullptr, &error));
+  EXPECT_TRUE(pending);
+  EXPECT_EQ(service->last().arguments, "'/dev/loop7'");
+  EXPECT_EQ(service->last().options, (Options{{"force", "true"}, {"when-idle", "true"}}));
+
+  service->answer_next("(@a{sv} {},)");
+  virtdisk_client_detach_image_async(client, "/a", nullptr, nullptr, on_result, &await);
+  EXPECT_TRUE(virtdisk_client_detach_image_finish(client, await.get(), &pending, &error));
+  EXPECT_FALSE(pending);
+}
+
+TEST_F(Lib, GetAllAttachedVirtualDiskPhysicalPaths)
+{
+  Await await;
+  g_auto(GStrv) blocking =
+      virtdisk_client_get_all_attached_virtual_disk_physical_paths(need_client(), nullptr, &error);
+
+  ASSERT_NE(blocking, nullptr) << error->message;
+  ASSERT_EQ(g_strv_length(blocking), 2u);
+  EXPECT_STREQ(blocking[1], "/dev/ublkb1");
+  service->answer_next("(@as [],)");
+  virtdisk_client_get_all_attached_virtual_disk_physical_paths_async(client, nullptr, on_result, &await);
+  g_auto(GStrv) async =
+      virtdisk_client_get_all_attached_virtual_disk_physical_paths_finish(client, await.get(), &error);
+  ASSERT_NE(async, nullptr) << error->message;
+  EXPECT_EQ(g_strv_length(async), 0u);
+}
+
+TEST_F(Lib, GetStorageDependencyInformation)
+{
+  Await await;
+  g_autoptr(GPtrArray) blocking = virtdisk_client_get_storage_dependency_information(
+      need_client(), "/dev/loop7", VIRTDISK_DEPENDENCY_DISK_HANDLE, 2, nullptr, &error);
+
+  ASSERT_NE(blocking, nullptr) << error->message;
+  EXPECT_EQ(service->last().arguments, "'/dev/loop7' 2");
+  EXPECT_EQ(service->last().options, (Options{{"version", "uint32 2"}}));
+  ASSERT_EQ(blocking->len, 2u);
+  g_autoptr(VirtdiskDependency) copy =
+      virtdisk_dependency_copy(static_cast<VirtdiskDependency *>(blocking->pdata[0]));
+  EXPECT_EQ(copy->dependency_type_flags, 4u);
+  EXPECT_EQ(copy->device_id, 2u);
+  EXPECT_STREQ(copy->vendor_id, "ec984aec");
+  EXPECT_EQ(copy->ancestor_level, 1u);
+  EXPECT_STREQ(copy->dependency_device_name, "/dev/loop7");
+  EXPECT_STREQ(copy->host_volume_name, "/dev/sda1");
+  EXPECT_STREQ(copy->dependent_volume_name, "/dev/loop7p1");
+  EXPECT_STREQ(copy->dependent_volume_relative_path, "a.vhd");
+  EXPECT_STREQ(static_cast<VirtdiskDependency *>(blocking->pdata[1])->host_volume_name, "");
+
+  virtdisk_client_get_storage_dependency_information_async(client, "/mnt", VIRTDISK_DEPENDENCY_HOST_VOLUMES,
+                                                           1, nullptr, on_result, &await);
+  g_autoptr(GPtrArray) async =
+      virtdisk_client_get_storage_dependency_information_finish(client, await.get(), &error);
+  ASSERT_NE(async, nullptr) << error->message;
+  EXPECT_EQ(service->last().arguments, "'/mnt' 1");
+}
+
+TEST_F(Lib, GetDiskForPath)
+{
+  Await await;
+
+  service->add_disk("/org/virtdisk1/disk/a1", "/a.vhd", "/dev/loop9");
+  g_autoptr(VirtdiskDisk) blocking =
+      virtdisk_client_get_disk_for_path(need_client(), "/dev/loop9p1", nullptr, &error);
+  ASSERT_NE(blocking, nullptr) << error->message;
+  EXPECT_EQ(service->last().arguments, "'/dev/loop9p1'");
+  EXPECT_STREQ(virtdisk_disk_get_device(blocking), "/dev/loop9");
+  virtdisk_client_get_disk_for_path_async(client, "/a.vhd", nullptr, on_result, &await);
+  g_autoptr(VirtdiskDisk) async = virtdisk_client_get_disk_for_path_finish(client, await.get(), &error);
+  EXPECT_EQ(async, blocking) << "one object for one disk";
+}
+
+/* ---- paths that D-Bus cannot carry ---- */
+
+TEST_F(Files, UnsayablePathIsOpenedHere)
+{
+  std::string path = make("\xff.vhd");
+
+  handle = virtdisk_client_open_virtual_disk(need_client(), path.c_str(), VIRTDISK_ACCESS_READ,
+                                             VIRTDISK_OPEN_NONE, nullptr, nullptr, &error);
+  ASSERT_NE(handle, nullptr) << error->message;
+  EXPECT_EQ(service->last().method, "OpenVirtualDiskFd");
+  EXPECT_EQ(service->last().fd_content, "the image");
+  EXPECT_EQ(service->last().fd_flags & O_ACCMODE, O_RDONLY);
+  EXPECT_EQ(service->last().options["path"], "'" + std::string(directory) + "/\\\\xff.vhd'");
+  g_clear_object(&handle);
+
+  handle = virtdisk_client_open_virtual_disk(client, path.c_str(), VIRTDISK_ACCESS_ATTACH_RW,
+                                             VIRTDISK_OPEN_NONE, nullptr, nullptr, &error);
+  ASSERT_NE(handle, nullptr) << error->message;
+  EXPECT_EQ(service->last().fd_flags & O_ACCMODE, O_RDWR);
+  EXPECT_EQ(service->last().fd_flags & O_NONBLOCK, 0);
+
+  EXPECT_EQ(virtdisk_client_open_virtual_disk(client, "/nonexistent/\xff", VIRTDISK_ACCESS_READ,
+                                              VIRTDISK_OPEN_NONE, nullptr, nullptr, &error),
+            nullptr);
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_NOT_FOUND);
+}
+
+TEST_F(Files, UnsayablePathIsAttachedThroughAHandle)
+{
+  std::string path = make("\xff.iso");
+
+  service->add_disk("/org/virtdisk1/disk/a1", path, "/dev/loop77");
+  g_autoptr(VirtdiskDisk) disk =
+      virtdisk_client_attach_image(need_client(), path.c_str(), nullptr, nullptr, &error);
+  ASSERT_NE(disk, nullptr) << error->message;
+  EXPECT_EQ(path, virtdisk_disk_get_file_name(disk));
+  ASSERT_TRUE(service->wait_for("Close"));
+  std::vector<Call> calls = service->calls();
+  ASSERT_EQ(calls.size(), 5u);
+  EXPECT_EQ(calls[0].method, "OpenVirtualDiskFd");
+  EXPECT_EQ(calls[0].arguments, "0 589824 0"); // ATTACH_RO, GET_INFO
+  EXPECT_EQ(calls[1].method, "AttachVirtualDisk");
+  EXPECT_EQ(calls[1].arguments, "5"); // READ_ONLY, PERMANENT_LIFETIME
+  EXPECT_EQ(calls[2].method, "GetVirtualDiskPhysicalPath");
+}
+
+TEST_F(Files, UnsayablePathIsFoundByItsBytes)
+{
+  std::string path = make("\xff.vhd"), other = make("\xfe.vhd");
+
+  service->add_disk("/org/virtdisk1/disk/other", "/other.vhd", "/dev/loop8");
+  service->add_disk("/org/virtdisk1/disk/b", path, "/dev/loop9");
+  g_autoptr(VirtdiskDisk) disk =
+      virtdisk_client_get_disk_for_path(need_client(), path.c_str(), nullptr, &error);
+  ASSERT_NE(disk, nullptr) << error->message;
+  EXPECT_STREQ(virtdisk_disk_get_device(disk), "/dev/loop9");
+  EXPECT_TRUE(virtdisk_client_detach_image(client, path.c_str(), nullptr, nullptr, nullptr, &error));
+  EXPECT_EQ(service->last().arguments, "'/dev/loop9'");
+  EXPECT_FALSE(virtdisk_client_detach_image(client, other.c_str(), nullptr, nullptr, nullptr, &error));
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_FOUND);
+  EXPECT_EQ(virtdisk_client_get_storage_dependency_information(client, path.c_str(), VIRTDISK_DEPENDENCY_NONE,
+                                                               1, nullptr, &error),
+            nullptr);
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER);
+}
+
+/* ---- the handle's methods ---- */
+
+TEST_F(Lib, AttachVirtualDisk)
+{
+  g_autoptr(VirtdiskAttachParameters) parameters = virtdisk_attach_parameters_new();
+  gboolean settled = TRUE;
+  Await await;
+
+  virtdisk_attach_parameters_set_version(parameters, 2);
+  virtdisk_attach_parameters_set_provider_specific_flags(parameters, 0);
+  EXPECT_TRUE(virtdisk_handle_attach_virtual_disk(need_handle(), VIRTDISK_ATTACH_READ_ONLY, parameters,
+                                                  &settled, nullptr, &error));
+  EXPECT_FALSE(settled);
+  EXPECT_EQ(service->last().object_path, "/org/virtdisk1/handle/1");
+  EXPECT_EQ(service->last().arguments, "1");
+  EXPECT_EQ(service->last().options,
+            (Options{{"version", "uint32 2"}, {"provider-specific-flags", "uint32 0"}}));
+  service->answer_next("(@a{sv} {},)");
+  virtdisk_handle_attach_virtual_disk_async(handle, VIRTDISK_ATTACH_NONE, nullptr, nullptr, on_result,
+                                            &await);
+  EXPECT_TRUE(virtdisk_handle_attach_virtual_disk_finish(handle, await.get(), &settled, &error));
+  EXPECT_TRUE(settled);
+}
+
+TEST_F(Lib, DetachVirtualDisk)
+{
+  g_autoptr(VirtdiskDetachParameters) parameters = virtdisk_detach_parameters_new();
+  gboolean pending = FALSE;
+  Await await;
+
+  virtdisk_detach_parameters_set_provider_specific_flags(parameters, 7);
+  EXPECT_TRUE(virtdisk_handle_detach_virtual_disk(need_handle(), static_cast<VirtdiskDetachFlags>(1),
+                                                  parameters, &pending, nullptr, &error));
+  EXPECT_TRUE(pending);
+  EXPECT_EQ(service->last().arguments, "1");
+  EXPECT_EQ(service->last().options, (Options{{"provider-specific-flags", "uint32 7"}}));
+  virtdisk_handle_detach_virtual_disk_async(handle, VIRTDISK_DETACH_NONE, nullptr, nullptr, on_result,
+                                            &await);
+  EXPECT_TRUE(virtdisk_handle_detach_virtual_disk_finish(handle, await.get(), nullptr, &error));
+  EXPECT_EQ(service->last().arguments, "0");
+}
+
+TEST_F(Lib, GetVirtualDiskPhysicalPath)
+{
+  Await await;
+  g_autofree char *blocking = virtdisk_handle_get_virtual_disk_physical_path(need_handle(), nullptr, &error);
+
+  EXPECT_STREQ(blocking, "/dev/loop77");
+  virtdisk_handle_get_virtual_disk_physical_path_async(handle, nullptr, on_result, &await);
+  g_autofree char *async = virtdisk_handle_get_virtual_disk_physical_path_finish(handle, await.get(), &error);
+  EXPECT_STREQ(async, "/dev/loop77");
+}
+
+TEST_F(Lib, GetVirtualDiskInformation)
+{
+  Await await;
+  g_autoptr(VirtdiskInfo) blocking =
+      virtdisk_handle_get_virtual_disk_information(need_handle(), VIRTDISK_INFO_SIZE, nullptr, &error);
+
+  ASSERT_NE(blocking, nullptr) << error->message;
+  EXPECT_EQ(service->last().arguments, "1");
+  EXPECT_EQ(virtdisk_info_get_virtual_size(blocking), 1048576u);
+  EXPECT_EQ(virtdisk_info_get_physical_size(blocking), 4096u);
+  service->answer_next("({'identifier': <'guid'>},)");
+  virtdisk_handle_get_virtual_disk_information_async(handle, VIRTDISK_INFO_IDENTIFIER, nullptr, on_result,
+                                                     &await);
+  g_autoptr(VirtdiskInfo) async =
+      virtdisk_handle_get_virtual_disk_information_finish(handle, await.get(), &error);
+  ASSERT_NE(async, nullptr) << error->message;
+  EXPECT_EQ(virtdisk_info_get_version(async), VIRTDISK_INFO_IDENTIFIER);
+  EXPECT_STREQ(virtdisk_info_get_identifier(async), "guid");
+}
+
+TEST_F(Lib, CloseIsOnce)
+{
+  Await await;
+
+  EXPECT_TRUE(virtdisk_handle_close(need_handle(), nullptr, &error));
+  EXPECT_FALSE(virtdisk_handle_close(handle, nullptr, &error));
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_HANDLE);
+  EXPECT_FALSE(
+      virtdisk_handle_attach_virtual_disk(handle, VIRTDISK_ATTACH_NONE, nullptr, nullptr, nullptr, &error));
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_HANDLE);
+  g_clear_object(&handle);
+  virtdisk_handle_close_async(need_handle(), nullptr, on_result, &await);
+  EXPECT_TRUE(virtdisk_handle_close_finish(handle, await.get(), &error));
+  // Nor does the last unref close again; the next call shows that nothing came between.
+  g_clear_object(&handle);
+  EXPECT_TRUE(virtdisk_client_detach_image(client, "/a", nullptr, nullptr, nullptr, nullptr));
+  std::vector<Call> calls = service->calls();
+  ASSERT_EQ(calls.size(), 5u);
+  EXPECT_EQ(calls[3].method, "Close");
+  EXPECT_EQ(calls[4].method, "DetachImage");
+}
+
+TEST_F(Lib, LastUnrefCloses)
+{
+  need_handle();
+  g_clear_object(&handle);
+  EXPECT_TRUE(service->wait_for("Close"));
+  EXPECT_EQ(service->last().object_path, "/org/virtdisk1/handle/1");
+}
+
+/* ---- errors ---- */
+
+TEST_F(Lib, EveryErrorArrivesAsItself)
+{
+  for (int code = 0; code < VIRTDISK_N_ERRORS; code++) {
+    const char *name = virtdisk_error_to_dbus_name(static_cast<VirtdiskError>(code));
+
+    service->fail_next(name, "what happened at 512");
+    EXPECT_FALSE(virtdisk_client_detach_image(need_client(), "/a", nullptr, nullptr, nullptr, &error));
+    ASSERT_NE(error, nullptr);
+    EXPECT_STREQ(error->message, "what happened at 512");
+    EXPECT_ERROR(VIRTDISK_ERROR, code);
+  }
+}
+
+struct Foreign {
+  const char *name;
+  VirtdiskError manager;
+  VirtdiskError handle;
+};
+
+TEST_F(Lib, ForeignErrorsAreTranslated)
+{
+  static const Foreign table[] = {
+      {"org.freedesktop.DBus.Error.AccessDenied", VIRTDISK_ERROR_ACCESS_DENIED, VIRTDISK_ERROR_ACCESS_DENIED},
+      {"org.freedesktop.DBus.Error.InvalidArgs", VIRTDISK_ERROR_INVALID_PARAMETER,
+       VIRTDISK_ERROR_INVALID_PARAMETER},
+      {"org.freedesktop.DBus.Error.LimitsExceeded", VIRTDISK_ERROR_LIMIT_EXCEEDED,
+       VIRTDISK_ERROR_LIMIT_EXCEEDED},
+      {"org.freedesktop.DBus.Error.NoMemory", VIRTDISK_ERROR_NO_RESOURCES, VIRTDISK_ERROR_NO_RESOURCES},
+      {"org.freedesktop.DBus.Error.NotSupported", VIRTDISK_ERROR_NOT_SUPPORTED, VIRTDISK_ERROR_NOT_SUPPORTED},
+      {"org.freedesktop.DBus.Error.TimedOut", VIRTDISK_ERROR_TIMED_OUT, VIRTDISK_ERROR_TIMED_OUT},
+      {"org.freedesktop.DBus.Error.NoReply", VIRTDISK_ERROR_OPERATION_ABORTED,
+       VIRTDISK_ERROR_OPERATION_ABORTED},
+      {"org.freedesktop.DBus.Error.Spawn.ChildExited", VIRTDISK_ERROR_NO_RESOURCES,
+       VIRTDISK_ERROR_NO_RESOURCES},
+      {"org.freedesktop.DBus.Error.UnknownMethod", VIRTDISK_ERROR_NOT_SUPPORTED,
+       VIRTDISK_ERROR_INVALID_HANDLE},
+      {"org.freedesktop.DBus.Error.UnknownObject", VIRTDISK_ERROR_NOT_SUPPORTED,
+       VIRTDISK_ERROR_INVALID_HANDLE},
+      {"org.virtdisk1.Error.OfTheFuture", VIRTDISK_ERROR_INTERNAL, VIRTDISK_ERROR_INTERNAL},
+  };
+
+  need_handle();
+  for (const Foreign &row : table) {
+    SCOPED_TRACE(row.name);
+    service->fail_next(row.name, "why");
+    EXPECT_FALSE(virtdisk_client_detach_image(client, "/a", nullptr, nullptr, nullptr, &error));
+    EXPECT_EQ(strstr(error->message, "GDBus.Error"), nullptr) << error->message;
+    EXPECT_NE(strstr(error->message, "why"), nullptr) << error->message;
+    EXPECT_ERROR(VIRTDISK_ERROR, row.manager);
+    service->fail_next(row.name, "why");
+    EXPECT_EQ(virtdisk_handle_get_virtual_disk_physical_path(handle, nullptr, &error), nullptr);
+    EXPECT_ERROR(VIRTDISK_ERROR, row.handle);
+  }
+}
+
+TEST_F(Lib, EveryMethodPassesErrorsOn)
+{
+  auto refuse = [this] { service->fail_next("org.virtdisk1.Error.WriteProtect", "no"); };
+
+  need_handle();
+  refuse();
+  EXPECT_EQ(virtdisk_client_open_virtual_disk(client, "/a", VIRTDISK_ACCESS_ALL, VIRTDISK_OPEN_NONE, nullptr,
+                                              nullptr, &error),
+            nullptr);
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_WRITE_PROTECT);
+  refuse();
+  EXPECT_EQ(virtdisk_client_open_virtual_disk_fd(client, 0, nullptr, VIRTDISK_ACCESS_ALL, VIRTDISK_OPEN_NONE,
+                                                 nullptr, nullptr, &error),
+            nullptr);
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_WRITE_PROTECT);
+  refuse();
+  EXPECT_EQ(virtdisk_client_attach_image(client, "/a", nullptr, nullptr, &error), nullptr);
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_WRITE_PROTECT);
+  refuse();
+  EXPECT_EQ(virtdisk_client_get_all_attached_virtual_disk_physical_paths(client, nullptr, &error), nullptr);
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_WRITE_PROTECT);
+  refuse();
+  EXPECT_EQ(virtdisk_client_get_storage_dependency_information(client, "/", VIRTDISK_DEPENDENCY_NONE, 1,
+                                                               nullptr, &error),
+            nullptr);
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_WRITE_PROTECT);
+  refuse();
+  EXPECT_EQ(virtdisk_client_get_disk_for_path(client, "/a", nullptr, &error), nullptr);
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_WRITE_PROTECT);
+  refuse();
+  EXPECT_FALSE(
+      virtdisk_handle_attach_virtual_disk(handle, VIRTDISK_ATTACH_NONE, nullptr, nullptr, nullptr, &error));
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_WRITE_PROTECT);
+  refuse();
+  EXPECT_FALSE(
+      virtdisk_handle_detach_virtual_disk(handle, VIRTDISK_DETACH_NONE, nullptr, nullptr, nullptr, &error));
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_WRITE_PROTECT);
+  refuse();
+  EXPECT_EQ(virtdisk_handle_get_virtual_disk_information(handle, VIRTDISK_INFO_SIZE, nullptr, &error),
+            nullptr);
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_WRITE_PROTECT);
+  refuse();
+  EXPECT_FALSE(virtdisk_handle_close(handle, nullptr, &error));
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_WRITE_PROTECT);
+}
+
+TEST_F(Lib, AnswerOfTheWrongTypeIsAnError)
+{
+  service->answer_next("(uint32 1,)");
+  EXPECT_EQ(virtdisk_client_open_virtual_disk(need_client(), "/a", VIRTDISK_ACCESS_ALL, VIRTDISK_OPEN_NONE,
+                                              nullptr, nullptr, &error),
+            nullptr);
+  EXPECT_NE(error, nullptr);
+  EXPECT_EQ(error->domain, VIRTDISK_ERROR);
+  g_clear_error(&error);
+}
+
+/* ---- no service, and one that goes ---- */
+
+TEST_F(Lib, NoService)
+{
+  service.reset();
+  g_autofree char *owner = virtdisk_client_dup_name_owner(need_client());
+
+  ASSERT_NE(client, nullptr);
+  EXPECT_EQ(owner, nullptr);
+  EXPECT_EQ(virtdisk_client_dup_version(client), nullptr);
+  EXPECT_FALSE(virtdisk_client_detach_image(client, "/a", nullptr, nullptr, nullptr, &error));
+  EXPECT_NE(strstr(error->message, "could not be started"), nullptr) << error->message;
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_NO_RESOURCES);
+}
+
+TEST_F(Lib, ServiceGoesInTheMiddleOfACall)
+{
+  need_handle();
+  service->hold_next();
+  std::thread ender([this] {
+    EXPECT_TRUE(service->wait_for("AttachVirtualDisk"));
+    service.reset();
+  });
+  EXPECT_FALSE(
+      virtdisk_handle_attach_virtual_disk(handle, VIRTDISK_ATTACH_NONE, nullptr, nullptr, nullptr, &error));
+  ender.join();
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_OPERATION_ABORTED);
+}
+
+TEST_F(Lib, BusGoesInTheMiddleOfACall)
+{
+  need_handle();
+  service->hold_next();
+  std::thread ender([this] {
+    EXPECT_TRUE(service->wait_for("AttachVirtualDisk"));
+    g_dbus_connection_close_sync(connection, nullptr, nullptr);
+  });
+  EXPECT_FALSE(
+      virtdisk_handle_attach_virtual_disk(handle, VIRTDISK_ATTACH_NONE, nullptr, nullptr, nullptr, &error));
+  ender.join();
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_OPERATION_ABORTED);
+}
+
+/* ---- cancelling ---- */
+
+TEST_F(Lib, CancelledBeforeItBegins)
+{
+  g_autoptr(GCancellable) cancellable = g_cancellable_new();
+
+  need_handle();
+  g_cancellable_cancel(cancellable);
+  EXPECT_EQ(virtdisk_client_open_virtual_disk(client, "/b", VIRTDISK_ACCESS_ALL, VIRTDISK_OPEN_NONE, nullptr,
+                                              cancellable, &error),
+            nullptr);
+  EXPECT_ERROR(G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  EXPECT_FALSE(virtdisk_handle_attach_virtual_disk(handle, VIRTDISK_ATTACH_NONE, nullptr, nullptr,
+                                                   cancellable, &error));
+  EXPECT_ERROR(G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  EXPECT_EQ(service->calls().size(), 1u) << "only the open that went before";
+}
+
+TEST_F(Lib, CancelledWhileTheServiceThinks)
+{
+  g_autoptr(GCancellable) cancellable = g_cancellable_new();
+
+  need_handle();
+  service->hold_next();
+  std::thread ender([&] {
+    EXPECT_TRUE(service->wait_for("AttachVirtualDisk"));
+    g_cancellable_cancel(cancellable);
+  });
+  EXPECT_FALSE(virtdisk_handle_attach_virtual_disk(handle, VIRTDISK_ATTACH_NONE, nullptr, nullptr,
+                                                   cancellable, &error));
+  ender.join();
+  EXPECT_ERROR(G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  service->release();
+}
+
+TEST_F(Lib, HandleOfACancelledOpenIsClosed)
+{
+  g_autoptr(GCancellable) cancellable = g_cancellable_new();
+
+  need_client();
+  service->hold_next();
+  std::thread ender([&] {
+    EXPECT_TRUE(service->wait_for("OpenVirtualDisk"));
+    g_cancellable_cancel(cancellable);
+  });
+  EXPECT_EQ(virtdisk_client_open_virtual_disk(client, "/a", VIRTDISK_ACCESS_ALL, VIRTDISK_OPEN_NONE, nullptr,
+                                              cancellable, &error),
+            nullptr);
+  ender.join();
+  EXPECT_ERROR(G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  service->release();
+  // No main context runs here: the library brings this about by itself.
+  EXPECT_TRUE(service->wait_for("Close"));
+  EXPECT_EQ(service->last().object_path, "/org/virtdisk1/handle/1");
+}
+
+TEST_F(Lib, HandleOfACancelledAsyncOpenIsClosed)
+{
+  g_autoptr(GCancellable) cancellable = g_cancellable_new();
+  Await await;
+
+  need_client();
+  service->hold_next();
+  virtdisk_client_open_virtual_disk_async(client, "/a", VIRTDISK_ACCESS_ALL, VIRTDISK_OPEN_NONE, nullptr,
+                                          cancellable, on_result, &await);
+  ASSERT_TRUE(service->wait_for("OpenVirtualDisk"));
+  g_cancellable_cancel(cancellable);
+  EXPECT_EQ(virtdisk_client_open_virtual_disk_finish(client, await.get(), &error), nullptr);
+  EXPECT_ERROR(G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  service->release();
+  EXPECT_TRUE(run_until([this] { return service->last().method == "Close"; }));
+}
+
+TEST_F(Lib, BlockingCallsFromManyThreads)
+{
+  std::vector<std::thread> threads;
+
+  need_client();
+  for (int i = 0; i < 8; i++)
+    threads.emplace_back([this, i] {
+      std::string path = "/" + std::to_string(i);
+      g_autoptr(GError) failure = nullptr;
+      g_autoptr(VirtdiskHandle) opened = virtdisk_client_open_virtual_disk(
+          client, path.c_str(), VIRTDISK_ACCESS_ALL, VIRTDISK_OPEN_NONE, nullptr, nullptr, &failure);
+
+      ASSERT_NE(opened, nullptr) << failure->message;
+      EXPECT_TRUE(virtdisk_handle_close(opened, nullptr, nullptr));
+    });
+  for (std::thread &thread : threads)
+    thread.join();
+  EXPECT_EQ(service->calls().size(), 16u);
+}
+
+/* ---- disks come, change and go ---- */
+
+struct Seen {
+  std::vector<std::string> events;
+  explicit Seen(VirtdiskClient *client)
+  {
+    g_signal_connect(client, "disk-added", G_CALLBACK(on_added), this);
+    g_signal_connect(client, "disk-changed", G_CALLBACK(on_changed), this);
+    g_signal_connect(client, "disk-removed", G_CALLBACK(on_removed), this);
+  }
+  static void on_added(VirtdiskClient *, VirtdiskDisk *disk, Seen *seen)
+  {
+    seen->add("added", disk);
+  }
+  static void on_changed(VirtdiskClient *, VirtdiskDisk *disk, Seen *seen)
+  {
+    seen->add("changed", disk);
+  }
+  static void on_removed(VirtdiskClient *, VirtdiskDisk *disk, Seen *seen)
+  {
+    seen->add("removed", disk);
+  }
+  void add(const char *what, VirtdiskDisk *disk)
+  {
+    events.push_back(std::string(what) + " " + virtdisk_disk_get_device(disk) + " " +
+                     virtdisk_disk_get_state(disk));
+  }
+};
+
+TEST_F(Lib, DiskSignals)
+{
+  Seen seen(need_client());
+
+  service->add_disk("/org/virtdisk1/disk/b", "/b.vhd", "/dev/loop2");
+  EXPECT_TRUE(run_until([&] { return seen.events.size() == 1; }));
+  service->set_disk_state("/org/virtdisk1/disk/b", "detach-pending");
+  EXPECT_TRUE(run_until([&] { return seen.events.size() == 2; }));
+  service->remove_disk("/org/virtdisk1/disk/b");
+  EXPECT_TRUE(run_until([&] { return seen.events.size() == 3; }));
+  EXPECT_EQ(seen.events,
+            (std::vector<std::string>{"added /dev/loop2 attached", "changed /dev/loop2 detach-pending",
+                                      "removed /dev/loop2 detached"}));
+  g_autoptr(GPtrArray) disks = virtdisk_client_get_disks(client);
+  EXPECT_EQ(disks->len, 0u);
+}
+
+TEST_F(Lib, PropertiesNotify)
+{
+  std::vector<std::string> notified;
+
+  service->add_disk("/org/virtdisk1/disk/b", "/b.vhd", "/dev/loop2");
+  g_autoptr(GPtrArray) disks = virtdisk_client_get_disks(need_client());
+  ASSERT_EQ(disks->len, 1u);
+  g_signal_connect(disks->pdata[0], "notify",
+                   G_CALLBACK(+[](GObject *, GParamSpec *spec, std::vector<std::string> *names) {
+                     names->push_back(spec->name);
+                   }),
+                   &notified);
+  service->set_disk_state("/org/virtdisk1/disk/b", "detach-pending");
+  EXPECT_TRUE(run_until([&] { return !notified.empty(); }));
+  EXPECT_EQ(notified, std::vector<std::string>{"state"});
+}
+
+TEST_F(Lib, DiskMirrorsEveryProperty)
+{
+  guint n_specs, n_bus = 0;
+  g_autofree GParamSpec **specs = nullptr;
+
+  service->add_disk("/org/virtdisk1/disk/b", "/b.vhd", "/dev/loop2");
+  g_autoptr(GPtrArray) disks = virtdisk_client_get_disks(need_client());
+  ASSERT_EQ(disks->len, 1u);
+  VirtdiskDisk *disk = VIRTDISK_DISK(disks->pdata[0]);
+  g_autoptr(GVariant) none = virtdisk_disk_get_file_systems(disk);
+
+  EXPECT_STREQ(virtdisk_disk_get_object_path(disk), "/org/virtdisk1/disk/b");
+  EXPECT_STREQ(virtdisk_disk_get_path(disk), "/b.vhd");
+  EXPECT_STREQ(virtdisk_disk_get_file_name(disk), "/b.vhd");
+  EXPECT_STREQ(virtdisk_disk_get_format(disk), "vhd");
+  EXPECT_EQ(virtdisk_disk_get_device_id(disk), VIRTDISK_DEVICE_VHD);
+  EXPECT_STREQ(virtdisk_disk_get_vendor_id(disk), "v");
+  EXPECT_EQ(virtdisk_disk_get_subtype(disk), VIRTDISK_SUBTYPE_FIXED);
+  EXPECT_EQ(virtdisk_disk_get_virtual_size(disk), G_GUINT64_CONSTANT(5000000000));
+  EXPECT_EQ(virtdisk_disk_get_physical_size(disk), G_GUINT64_CONSTANT(6000000000));
+  EXPECT_EQ(virtdisk_disk_get_block_size(disk), 1u);
+  EXPECT_EQ(virtdisk_disk_get_sector_size(disk), 512u);
+  EXPECT_EQ(virtdisk_disk_get_physical_sector_size(disk), 4096u);
+  EXPECT_STREQ(virtdisk_disk_get_identifier(disk), "guid");
+  EXPECT_STREQ(virtdisk_disk_get_device(disk), "/dev/loop2");
+  EXPECT_EQ(virtdisk_disk_get_device_number(disk), 0x74du);
+  EXPECT_EQ(virtdisk_disk_get_disk_sequence(disk), 99u);
+  EXPECT_TRUE(virtdisk_disk_get_read_only(disk));
+  EXPECT_STREQ(virtdisk_disk_get_lifetime(disk), "permanent");
+  EXPECT_TRUE(virtdisk_disk_get_detach_on_unmount(disk));
+  EXPECT_EQ(virtdisk_disk_get_owner_uid(disk), 1000u);
+  EXPECT_STREQ(virtdisk_disk_get_session(disk), "c2");
+  EXPECT_STREQ(virtdisk_disk_get_state(disk), "attached");
+  EXPECT_STREQ(g_variant_get_type_string(none), "aa{sv}");
+  EXPECT_STREQ(virtdisk_disk_get_route(disk), "loop");
+  EXPECT_STREQ(virtdisk_disk_get_route_reason(disk), "one run");
+  EXPECT_TRUE(virtdisk_disk_get_direct_io(disk));
+  EXPECT_TRUE(virtdisk_disk_get_settled(disk));
+  EXPECT_STREQ(virtdisk_disk_get_origin_url(disk), "https://example.org/");
+  EXPECT_EQ(virtdisk_disk_get_attached_at(disk), 1700000000u);
+
+  // The same through GObject: every property reads, and none is at its default.
+  specs = g_object_class_list_properties(G_OBJECT_GET_CLASS(disk), &n_specs);
+  for (guint i = 0; i < n_specs; i++) {
+    g_auto(GValue) value = G_VALUE_INIT;
+
+    g_value_init(&value, specs[i]->value_type);
+    g_object_get_property(G_OBJECT(disk), specs[i]->name, &value);
+    EXPECT_FALSE(g_param_value_defaults(specs[i], &value)) << specs[i]->name;
+    n_bus++;
+  }
+  EXPECT_EQ(n_bus, 29u) << "28 of org.virtdisk1.Disk and the object path";
+}
+
+TEST_F(Lib, DiskOfABlockingCallIsTheOneThatIsAnnounced)
+{
+  Seen seen(need_client());
+  g_autoptr(VirtdiskDisk) disk = virtdisk_client_attach_image(client, "/a.vhd", nullptr, nullptr, &error);
+  g_autoptr(GPtrArray) disks = nullptr;
+
+  ASSERT_NE(disk, nullptr) << error->message;
+  EXPECT_TRUE(seen.events.empty()) << "a blocking call ran the program's main context";
+  EXPECT_TRUE(run_until([&] { return !seen.events.empty(); }));
+  disks = virtdisk_client_get_disks(client);
+  ASSERT_EQ(disks->len, 1u);
+  EXPECT_EQ(disks->pdata[0], disk);
+}
+
+TEST_F(Lib, DisksGoWithTheServiceAndComeBack)
+{
+  int owners = 0, versions = 0;
+  Seen seen(need_client());
+
+  g_signal_connect_swapped(client, "notify::name-owner", G_CALLBACK(+[](int *n) { ++*n; }), &owners);
+  g_signal_connect_swapped(client, "notify::version", G_CALLBACK(+[](int *n) { ++*n; }), &versions);
+  service->add_disk("/org/virtdisk1/disk/b", "/b.vhd", "/dev/loop2");
+  EXPECT_TRUE(run_until([&] { return seen.events.size() == 1; }));
+  service.reset();
+  EXPECT_TRUE(run_until([&] { return seen.events.size() == 2 && owners == 1; }));
+  EXPECT_EQ(seen.events.back(), "removed /dev/loop2 detached");
+  start();
+  service->add_disk("/org/virtdisk1/disk/c", "/c.vhd", "/dev/loop3");
+  EXPECT_TRUE(run_until([&] { return seen.events.size() == 3 && owners == 2 && versions > 0; }));
+  EXPECT_EQ(seen.events.back(), "added /dev/loop3 attached");
+}
