@@ -25,7 +25,7 @@ static void add_disk(VdTable *table, VirtdiskDisk *disk)
       virtdisk_disk_get_lifetime(disk),
       owner,
       virtdisk_disk_get_state(disk),
-      virtdisk_disk_get_path(disk),
+      virtdisk_disk_get_file_name(disk),
   };
 
   vd_table_add(table, cells);

@@ -25,9 +25,8 @@ static gboolean run_program(const char *const *argv, GCancellable *cancellable, 
   if (g_subprocess_get_successful(child))
     return TRUE;
   text = g_strndup(g_bytes_get_data(complaint, NULL), g_bytes_get_size(complaint));
-  g_strchomp(text);
-  g_set_error(error, VD_EXIT_ERROR, VD_EXIT_FAILURE, "%s",
-              *text != '\0' ? g_strdelimit(text, "\n", ' ') : argv[0]);
+  text[strcspn(text, "\n")] = '\0'; /* what follows are hints to look elsewhere */
+  g_set_error(error, VD_EXIT_ERROR, VD_EXIT_FAILURE, "%s", *text != '\0' ? text : argv[0]);
   return FALSE;
 }
 

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "output.h"
-#include "values.h"
 
 struct VdTable {
   struct libscols_table *table;
@@ -38,12 +37,33 @@ VdTable *vd_table_new(const char *const *columns)
   return self;
 }
 
+/* libsmartcols escapes control characters and bytes that are not text by itself, and would escape our
+ * escapes; but it lets pass what only changes the direction or the shape of the text around it. */
+static char *without_format_characters(const char *text)
+{
+  GString *out = g_string_new(NULL);
+
+  while (*text != '\0') {
+    gunichar c = g_utf8_get_char_validated(text, -1);
+    gboolean valid = c != (gunichar)-1 && c != (gunichar)-2;
+    const char *next = valid ? g_utf8_next_char(text) : text + 1;
+
+    if (valid && g_unichar_type(c) == G_UNICODE_FORMAT)
+      g_string_append_unichar(out, 0xfffd);
+    else
+      g_string_append_len(out, text, next - text);
+    text = next;
+  }
+  return g_string_free(out, FALSE);
+}
+
 void vd_table_add(VdTable *self, const char *const *cells)
 {
   struct libscols_line *line = check_memory(scols_table_new_line(self->table, NULL));
 
   for (guint i = 0; i < self->n_columns; i++) {
-    g_autofree char *shown = vd_value_printable(cells[i] != NULL && *cells[i] != '\0' ? cells[i] : "-");
+    g_autofree char *shown =
+        without_format_characters(cells[i] != NULL && *cells[i] != '\0' ? cells[i] : "-");
 
     if (scols_line_set_data(line, i, shown) != 0)
       check_memory(NULL);
