@@ -29,7 +29,8 @@ MAY_INCLUDE = {
     "protocol": set(),
 }
 # Headers that are one thing on their own: facts is a plain struct, leaves need nothing but libc and GLib's types.
-SPECIAL = {"worker/facts.h": "facts", "util/checked.h": "util-leaf", "util/cleanup.h": "util-leaf"}
+# The error of a parser is a plain struct that crosses the same socket as the facts.
+SPECIAL = {"worker/facts.h": "facts", "formats/error.h": "facts", "util/checked.h": "util-leaf", "util/cleanup.h": "util-leaf"}
 # Files of worker/ that are linked into the worker only, beside formats/.
 WORKER_PROGRAM = re.compile(r"daemon/worker/(main|sandbox|serve[a-z-]*)\.[ch]$")
 # Each foreign thing has one place.
