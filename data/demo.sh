@@ -32,7 +32,7 @@ shell() {
   bash -euo pipefail -c "$1" 2>&1 | sed "s|$work|.|g"
 }
 
-device_of() { virtdisk info --json "$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["device"])'; }
+device_of() { virtdisk info --json "$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["disk"]["device"])'; }
 
 echo
 echo "== A fixed VHD: attach, make a file system, write, detach; attach again, read back"

@@ -39,8 +39,7 @@ def as_bus_error(error):
     name = Gio.DBusError.get_remote_error(error)
     if not name:
         return error
-    Gio.DBusError.strip_remote_error(error)
-    return BusError(name, error.message)
+    return BusError(name, error.message.removeprefix(f"GDBus.Error:{name}: "))
 
 
 def options(**values):
