@@ -1166,7 +1166,8 @@ VirtdiskInfoVersion virtdisk_info_get_version(VirtdiskInfo *info);
 /**
  * virtdisk_info_to_variant:
  * @info: an answer
- * Returns: (transfer full): all members, a value of type a{sv}.
+ * Returns: (transfer full): all members by their names in virtdisk.h (VirtualSize, Is4kAligned), a value of
+ * type a{sv}.
  */
 GVariant *virtdisk_info_to_variant(VirtdiskInfo *info);
 /**

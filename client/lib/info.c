@@ -79,110 +79,110 @@ static const char *info_string(VirtdiskInfo *info, const char *key)
 
 guint64 virtdisk_info_get_virtual_size(VirtdiskInfo *info)
 {
-  return info_uint64(info, "virtual-size");
+  return info_uint64(info, "VirtualSize");
 }
 
 guint64 virtdisk_info_get_physical_size(VirtdiskInfo *info)
 {
-  return info_uint64(info, "physical-size");
+  return info_uint64(info, "PhysicalSize");
 }
 
 guint virtdisk_info_get_block_size(VirtdiskInfo *info)
 {
-  return info_uint(info, "block-size");
+  return info_uint(info, "BlockSize");
 }
 
 guint virtdisk_info_get_sector_size(VirtdiskInfo *info)
 {
-  return info_uint(info, "sector-size");
+  return info_uint(info, "SectorSize");
 }
 
 const char *virtdisk_info_get_identifier(VirtdiskInfo *info)
 {
-  return info_string(info, "identifier");
+  return info_string(info, "Identifier");
 }
 
 gboolean virtdisk_info_get_parent_resolved(VirtdiskInfo *info)
 {
-  return info_boolean(info, "parent-resolved");
+  return info_boolean(info, "ParentResolved");
 }
 
 char **virtdisk_info_dup_parent_locations(VirtdiskInfo *info)
 {
   char **locations = NULL;
 
-  g_variant_lookup(info->members, "parent-location", "^as", &locations);
+  g_variant_lookup(info->members, "ParentLocationBuffer", "^as", &locations);
   return locations;
 }
 
 const char *virtdisk_info_get_parent_identifier(VirtdiskInfo *info)
 {
-  return info_string(info, "parent-identifier");
+  return info_string(info, "ParentIdentifier");
 }
 
 guint virtdisk_info_get_parent_timestamp(VirtdiskInfo *info)
 {
-  return info_uint(info, "parent-timestamp");
+  return info_uint(info, "ParentTimestamp");
 }
 
 VirtdiskDeviceId virtdisk_info_get_device_id(VirtdiskInfo *info)
 {
-  return (VirtdiskDeviceId)info_uint(info, "device-id");
+  return (VirtdiskDeviceId)info_uint(info, "DeviceId");
 }
 
 const char *virtdisk_info_get_vendor_id(VirtdiskInfo *info)
 {
-  return info_string(info, "vendor-id");
+  return info_string(info, "VendorId");
 }
 
 VirtdiskSubtype virtdisk_info_get_provider_subtype(VirtdiskInfo *info)
 {
-  return (VirtdiskSubtype)info_uint(info, "provider-subtype");
+  return (VirtdiskSubtype)info_uint(info, "ProviderSubtype");
 }
 
 gboolean virtdisk_info_get_is_4k_aligned(VirtdiskInfo *info)
 {
-  return info_boolean(info, "is-4k-aligned");
+  return info_boolean(info, "Is4kAligned");
 }
 
 guint virtdisk_info_get_logical_sector_size(VirtdiskInfo *info)
 {
-  return info_uint(info, "logical-sector-size");
+  return info_uint(info, "LogicalSectorSize");
 }
 
 guint virtdisk_info_get_physical_sector_size(VirtdiskInfo *info)
 {
-  return info_uint(info, "physical-sector-size");
+  return info_uint(info, "PhysicalSectorSize");
 }
 
 gboolean virtdisk_info_get_is_remote(VirtdiskInfo *info)
 {
-  return info_boolean(info, "is-remote");
+  return info_boolean(info, "IsRemote");
 }
 
 guint virtdisk_info_get_vhd_physical_sector_size(VirtdiskInfo *info)
 {
-  return info_uint(info, "vhd-physical-sector-size");
+  return info_uint(info, "VhdPhysicalSectorSize");
 }
 
 guint64 virtdisk_info_get_smallest_safe_virtual_size(VirtdiskInfo *info)
 {
-  return info_uint64(info, "smallest-safe-virtual-size");
+  return info_uint64(info, "SmallestSafeVirtualSize");
 }
 
 guint virtdisk_info_get_fragmentation_percentage(VirtdiskInfo *info)
 {
-  return info_uint(info, "fragmentation-percentage");
+  return info_uint(info, "FragmentationPercentage");
 }
 
 gboolean virtdisk_info_get_is_loaded(VirtdiskInfo *info)
 {
-  return info_boolean(info, "is-loaded");
+  return info_boolean(info, "IsLoaded");
 }
 
 const char *virtdisk_info_get_virtual_disk_id(VirtdiskInfo *info)
 {
-  return info_string(info, "virtual-disk-id");
+  return info_string(info, "VirtualDiskId");
 }
 
 static char *dup_member(GVariant *entry, const char *key)

@@ -64,7 +64,7 @@ class Introspection(unittest.TestCase):
         self.assertEqual(handle.get_virtual_disk_physical_path(None), "/dev/loop77")
         info = handle.get_virtual_disk_information(Virtdisk.InfoVersion.SIZE, None)
         self.assertEqual(info.get_virtual_size(), 1048576)
-        self.assertEqual(info.to_variant().unpack()["sector-size"], 512)
+        self.assertEqual(info.to_variant().unpack()["SectorSize"], 512)
         self.assertEqual(handle.detach_virtual_disk(Virtdisk.DetachFlags.NONE, None, None), (True, True))
         self.assertTrue(handle.close(None))
 

@@ -597,7 +597,7 @@ TEST_F(Lib, GetVirtualDiskInformation)
   EXPECT_EQ(service->last().arguments, "1");
   EXPECT_EQ(virtdisk_info_get_virtual_size(blocking), 1048576u);
   EXPECT_EQ(virtdisk_info_get_physical_size(blocking), 4096u);
-  service->answer_next("({'identifier': <'guid'>},)");
+  service->answer_next("({'Identifier': <'guid'>},)");
   virtdisk_handle_get_virtual_disk_information_async(handle, VIRTDISK_INFO_IDENTIFIER, nullptr, on_result,
                                                      &await);
   g_autoptr(VirtdiskInfo) async =

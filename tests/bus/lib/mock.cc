@@ -298,8 +298,8 @@ std::string MockService::canned(const std::string &method, GVariant *parameters)
   if (method == "GetVirtualDiskPhysicalPath")
     return "('/dev/loop77',)";
   if (method == "GetVirtualDiskInformation")
-    return "({'virtual-size': <uint64 1048576>, 'physical-size': <uint64 4096>, 'block-size': <uint32 0>, "
-           "'sector-size': <uint32 512>},)";
+    return "({'VirtualSize': <uint64 1048576>, 'PhysicalSize': <uint64 4096>, 'BlockSize': <uint32 0>, "
+           "'SectorSize': <uint32 512>},)";
   return "()";
 }
 

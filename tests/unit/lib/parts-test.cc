@@ -113,9 +113,9 @@ TEST(Split, EachHalfGetsItsKeys)
 TEST(Info, MembersByVersion)
 {
   g_autoptr(GVariant) members = g_variant_ref_sink(g_variant_new_parsed(
-      "{'virtual-size': <uint64 5368709120>, 'physical-size': <uint64 1>, 'block-size': <uint32 2097152>, "
-      "'sector-size': <uint32 512>, 'identifier': <'guid'>, 'is-4k-aligned': <true>, "
-      "'parent-location': <['/a', '/b']>}"));
+      "{'VirtualSize': <uint64 5368709120>, 'PhysicalSize': <uint64 1>, 'BlockSize': <uint32 2097152>, "
+      "'SectorSize': <uint32 512>, 'Identifier': <'guid'>, 'Is4kAligned': <true>, "
+      "'ParentLocationBuffer': <['/a', '/b']>}"));
   g_autoptr(VirtdiskInfo) info = vd_info_new(VIRTDISK_INFO_SIZE, members);
   g_auto(GStrv) parents = virtdisk_info_dup_parent_locations(info);
 
