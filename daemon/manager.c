@@ -44,8 +44,7 @@ static void vd_manager_finalize(GObject *object)
 
 static void vd_manager_class_init(VdManagerClass *klass)
 {
-  static const char *const names[VD_N_SIGNALS] = {"disk-added", "disk-changed", "disk-removed",
-                                                  "handle-closed"};
+  static const char *const names[VD_N_SIGNALS] = {"disk-added", "disk-changed", "disk-removed"};
 
   G_OBJECT_CLASS(klass)->finalize = vd_manager_finalize;
   for (guint i = 0; i < VD_N_SIGNALS; i++)
@@ -124,7 +123,6 @@ void vd_manager_remove_handle(VdManager *self, VdHandle *handle)
   /* The kernel keeps the locks for a device that was attached through this very description. */
   if (handle->image != NULL && !handle->attacher)
     vd_image_unlock(handle->image);
-  vd_manager_emit(self, VD_SIGNAL_HANDLE_CLOSED, handle);
 }
 
 VdHandle *vd_manager_get_handle(VdManager *self, const char *id)
@@ -422,19 +420,6 @@ GPtrArray *vd_manager_list(VdManager *self)
     if (disk->attachment != NULL && disk->attachment->device != NULL)
       g_ptr_array_add(list, disk);
   }
-  return list;
-}
-
-GPtrArray *vd_manager_list_handles(VdManager *self)
-{
-  GPtrArray *list = g_ptr_array_new();
-  GHashTableIter iter;
-  gpointer value;
-
-  g_hash_table_iter_init(&iter, self->handles);
-  while (g_hash_table_iter_next(&iter, NULL, &value))
-    if (!((VdHandle *)value)->opening)
-      g_ptr_array_add(list, value);
   return list;
 }
 

@@ -38,7 +38,6 @@ typedef struct {
  *  "disk-added"   (VdDisk*): attached and usable
  *  "disk-changed" (VdDisk*): state, lifetime or handles of an attached disk changed
  *  "disk-removed" (VdDisk*): no longer attached; its attachment is still readable
- *  "handle-closed" (VdHandle*): whoever closed it
  */
 VdManager *vd_manager_new(const VdManagerConfig *config);
 
@@ -71,8 +70,6 @@ gboolean vd_manager_close_finish(VdManager *self, GAsyncResult *result, GError *
 
 /* (transfer none) or NULL. */
 VdHandle *vd_manager_get_handle(VdManager *self, const char *id);
-/* (transfer container) (element VdHandle*, borrowed) */
-GPtrArray *vd_manager_list_handles(VdManager *self);
 
 /*
  * Handle -> device. params checked by vd_access_attach() once more here. session: for VD_LIFETIME_SESSION.

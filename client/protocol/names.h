@@ -5,6 +5,7 @@
 #define VD_BUS_NAME "org.virtdisk1"
 #define VD_ROOT_PATH "/org/virtdisk1"
 #define VD_DISK_PATH_PREFIX "/org/virtdisk1/disk/"
+#define VD_HANDLES_PATH "/org/virtdisk1/handle"
 #define VD_HANDLE_PATH_PREFIX "/org/virtdisk1/handle/"
 #define VD_IFACE_MANAGER "org.virtdisk1.Manager"
 #define VD_IFACE_DISK "org.virtdisk1.Disk"

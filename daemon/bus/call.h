@@ -31,8 +31,8 @@ struct VdService {
   VdGate *gate;
   GDBusObjectManagerServer *objects;
   GDBusInterfaceSkeleton *manager_skeleton;
-  GHashTable *handles; /* id -> GDBusInterfaceSkeleton* (owned) */
-  GHashTable *peers;   /* bus name -> VdPeer* (owned) */
+  guint handles;     /* number of their registration at the connection */
+  GHashTable *peers; /* bus name -> VdPeer* (owned) */
   guint session_watch;
 };
 
@@ -77,7 +77,6 @@ extern const VdMethod vd_manager_methods[];
 extern const VdMethod vd_handle_methods[];
 
 /* service.c */
-void vd_service_export_handle(VdService *self, VdHandle *handle);
 char *vd_service_disk_path(VdDisk *disk);
 /* Cancels the call when its sender goes. */
 void vd_service_track(VdService *self, VdCall *call);

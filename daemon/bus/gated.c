@@ -3,6 +3,7 @@
 
 #include "bus/call.h"
 #include "config.h"
+#include "names.h"
 #include "vd-dbus.h"
 
 static GQuark service_quark(void)
@@ -48,7 +49,6 @@ static void handle_method_call(GDBusConnection *connection, const char *sender, 
   }
 
 DEFINE_GATED(VdDBusManager, manager, VD_DBUS_TYPE_MANAGER_SKELETON)
-DEFINE_GATED(VdDBusHandle, handle, VD_DBUS_TYPE_HANDLE_SKELETON)
 
 GDBusInterfaceSkeleton *vd_gated_manager_new(VdService *service)
 {
@@ -58,7 +58,50 @@ GDBusInterfaceSkeleton *vd_gated_manager_new(VdService *service)
   return skeleton;
 }
 
-GDBusInterfaceSkeleton *vd_gated_handle_new(VdService *service)
+/* Handles: whatever name below their path is called, the call is dispatched, so that a handle which was
+ * closed and one which is somebody else's are answered alike. Nobody is told which there are. */
+
+static void handle_call_of_handle(GDBusConnection *connection, const char *sender, const char *object_path,
+                                  const char *interface, const char *method, GVariant *parameters,
+                                  GDBusMethodInvocation *invocation, gpointer user_data)
 {
-  return vd_gated_handle_create(service);
+  vd_call_dispatch(user_data, invocation);
+}
+
+static char **enumerate_handles(GDBusConnection *connection, const char *sender, const char *object_path,
+                                gpointer user_data)
+{
+  return g_new0(char *, 1);
+}
+
+static GDBusInterfaceInfo **introspect_handle(GDBusConnection *connection, const char *sender,
+                                              const char *object_path, const char *node, gpointer user_data)
+{
+  GDBusInterfaceInfo **interfaces;
+
+  if (node == NULL)
+    return NULL;
+  interfaces = g_new0(GDBusInterfaceInfo *, 2);
+  interfaces[0] = g_dbus_interface_info_ref(vd_dbus_handle_interface_info());
+  return interfaces;
+}
+
+static const GDBusInterfaceVTable *dispatch_handle(GDBusConnection *connection, const char *sender,
+                                                   const char *object_path, const char *interface,
+                                                   const char *node, gpointer *out_user_data,
+                                                   gpointer user_data)
+{
+  static const GDBusInterfaceVTable vtable = {.method_call = handle_call_of_handle};
+
+  *out_user_data = user_data;
+  return &vtable;
+}
+
+guint vd_gated_register_handles(VdService *service, GError **error)
+{
+  static const GDBusSubtreeVTable vtable = {enumerate_handles, introspect_handle, dispatch_handle};
+
+  return g_dbus_connection_register_subtree(service->connection, VD_HANDLES_PATH, &vtable,
+                                            G_DBUS_SUBTREE_FLAGS_DISPATCH_TO_UNENUMERATED_NODES, service,
+                                            NULL, error);
 }

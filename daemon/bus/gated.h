@@ -9,4 +9,5 @@
 #include "bus/service.h"
 
 GDBusInterfaceSkeleton *vd_gated_manager_new(VdService *service);
-GDBusInterfaceSkeleton *vd_gated_handle_new(VdService *service);
+/* All handles, those to come too -> number for g_dbus_connection_unregister_subtree(), or 0. */
+guint vd_gated_register_handles(VdService *service, GError **error);

@@ -40,7 +40,6 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
     vd_call_fail(call, error);
     return;
   }
-  vd_service_export_handle(call->service, handle);
   path = g_strconcat(VD_HANDLE_PATH_PREFIX, handle->id, NULL);
   vd_call_return(call, g_variant_new("(o)", path));
 }

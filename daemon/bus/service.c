@@ -76,35 +76,6 @@ void vd_service_untrack(VdService *self, VdCall *call)
       return;
 }
 
-/* Handles */
-
-void vd_service_export_handle(VdService *self, VdHandle *handle)
-{
-  g_autoptr(GDBusInterfaceSkeleton) skeleton = vd_gated_handle_new(self);
-  g_autofree char *path = g_strconcat(VD_HANDLE_PATH_PREFIX, handle->id, NULL);
-  g_autoptr(GError) error = NULL;
-
-  if (!g_dbus_interface_skeleton_export(skeleton, self->connection, path, &error)) {
-    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s cannot be exported: %s", path,
-                     error->message);
-    return;
-  }
-  g_hash_table_insert(self->handles, g_strdup(handle->id), g_steal_pointer(&skeleton));
-}
-
-static void unexport_skeleton(gpointer data)
-{
-  GDBusInterfaceSkeleton *skeleton = data;
-
-  g_dbus_interface_skeleton_unexport(skeleton);
-  g_object_unref(skeleton);
-}
-
-static void on_handle_closed(VdManager *manager, VdHandle *handle, VdService *self)
-{
-  g_hash_table_remove(self->handles, handle->id);
-}
-
 /* Disks */
 
 static void on_disk_added(VdManager *manager, VdDisk *disk, VdService *self)
@@ -186,13 +157,10 @@ static void check_sessions(VdService *self)
 static void take_over(VdService *self)
 {
   g_autoptr(GPtrArray) disks = vd_manager_list(self->manager);
-  g_autoptr(GPtrArray) handles = vd_manager_list_handles(self->manager);
   g_auto(GStrv) names = vd_manager_owner_names(self->manager);
 
   for (guint i = 0; i < disks->len; i++)
     on_disk_added(self->manager, g_ptr_array_index(disks, i), self);
-  for (guint i = 0; i < handles->len; i++)
-    vd_service_export_handle(self, g_ptr_array_index(handles, i));
   for (gsize i = 0; names[i] != NULL; i++)
     get_peer(self, names[i]);
   check_sessions(self);
@@ -207,18 +175,18 @@ VdService *vd_service_new(GDBusConnection *connection, VdManager *manager, VdOpe
   self->opener = vd_opener_ref(opener);
   self->quota = vd_quota_new();
   self->gate = vd_gate_new(connection, self->quota);
-  self->handles = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, unexport_skeleton);
   self->peers = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, peer_free);
   self->objects = g_dbus_object_manager_server_new(VD_ROOT_PATH);
   self->manager_skeleton = vd_gated_manager_new(self);
-  if (!g_dbus_interface_skeleton_export(self->manager_skeleton, connection, VD_ROOT_PATH, error)) {
+  self->handles = vd_gated_register_handles(self, error);
+  if (self->handles == 0 ||
+      !g_dbus_interface_skeleton_export(self->manager_skeleton, connection, VD_ROOT_PATH, error)) {
     vd_service_free(self);
     return NULL;
   }
   g_signal_connect(manager, "disk-added", G_CALLBACK(on_disk_added), self);
   g_signal_connect(manager, "disk-changed", G_CALLBACK(on_disk_changed), self);
   g_signal_connect(manager, "disk-removed", G_CALLBACK(on_disk_removed), self);
-  g_signal_connect(manager, "handle-closed", G_CALLBACK(on_handle_closed), self);
   self->session_watch = g_dbus_connection_signal_subscribe(
       connection, LOGIND_NAME, LOGIND_MANAGER, "SessionRemoved", LOGIND_PATH, NULL, G_DBUS_SIGNAL_FLAGS_NONE,
       on_session_removed, self, NULL);
@@ -238,7 +206,8 @@ void vd_service_free(VdService *self)
   if (g_dbus_interface_skeleton_get_connection(self->manager_skeleton) != NULL)
     g_dbus_interface_skeleton_unexport(self->manager_skeleton);
   g_clear_pointer(&self->peers, g_hash_table_unref);
-  g_clear_pointer(&self->handles, g_hash_table_unref);
+  if (self->handles != 0)
+    g_dbus_connection_unregister_subtree(self->connection, self->handles);
   g_clear_object(&self->manager_skeleton);
   g_clear_object(&self->objects);
   g_clear_pointer(&self->gate, vd_gate_free);
