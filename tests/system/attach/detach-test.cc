@@ -243,19 +243,8 @@ TEST_F(DetachTest, DetachedByLosetupIsNoticed)
 
 TEST_F(DetachTest, NextUserOfTheNameIsNeverTouched)
 {
-  struct loop_config config = {};
-  std::string other = Image("other.img", kMiB);
-  int fd = open(other.c_str(), O_RDWR | O_CLOEXEC);
-  int node = open(info->path, O_RDWR | O_CLOEXEC);
+  int node = TakeOver(info->path, Image("other.img", kMiB), "virtdisk1/5e57ab1e");
 
-  /* Somebody detaches ours and attaches his own under the same name before we hear of it. */
-  ASSERT_EQ(ioctl(node, LOOP_CLR_FD), 0);
-  close(node);
-  node = open(info->path, O_RDWR | O_CLOEXEC);
-  config.fd = static_cast<guint32>(fd);
-  strcpy(reinterpret_cast<char *>(config.info.lo_file_name), "virtdisk1/5e57ab1e");
-  ASSERT_EQ(ioctl(node, LOOP_CONFIGURE, &config), 0) << g_strerror(errno);
-  close(fd);
   for (VdDetachMode mode : {VD_DETACH_IF_IDLE, VD_DETACH_FORCE, VD_DETACH_WHEN_IDLE})
     EXPECT_TRUE(Detach(device, mode).ok);
   EXPECT_EQ(Loops(), std::vector<std::string>{info->name}) << "the other's device was detached";

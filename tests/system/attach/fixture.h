@@ -23,6 +23,7 @@
 extern "C" {
 #include "attach/device.h"
 #include "attach/loop.h"
+#include "attach/uevents.h"
 #include "util/identity.h"
 #include "virtdisk-error.h"
 }
@@ -270,6 +271,41 @@ protected:
     close(fd);
     EXPECT_NE(outcome.device, nullptr) << outcome.message;
     return outcome.device;
+  }
+
+  struct Rebind {
+    std::string node;
+    struct loop_config config;
+    int fd;
+  };
+
+  static gboolean TryRebind(gconstpointer data)
+  {
+    auto *rebind = static_cast<Rebind *>(const_cast<void *>(data));
+
+    rebind->fd = open(rebind->node.c_str(), O_RDWR | O_CLOEXEC);
+    if (rebind->fd >= 0 && ioctl(rebind->fd, LOOP_CONFIGURE, &rebind->config) == 0)
+      return TRUE;
+    close(rebind->fd);
+    return FALSE;
+  }
+
+  // Detaches the device as another program would, and attaches an image under the same name, before our main
+  // loop hears of it. Returns the node, open.
+  int TakeOver(const std::string &node, const std::string &image, const char *file_name)
+  {
+    Rebind rebind = {node, {}, open(node.c_str(), O_RDONLY | O_CLOEXEC)};
+    VdUevents *events = vd_uevents_new(VD_UEVENTS_KERNEL, nullptr);
+    int fd = open(image.c_str(), O_RDWR | O_CLOEXEC);
+
+    EXPECT_EQ(ioctl(rebind.fd, LOOP_CLR_FD), 0);
+    close(rebind.fd);
+    rebind.config.fd = static_cast<guint32>(fd);
+    g_strlcpy(reinterpret_cast<char *>(rebind.config.info.lo_file_name), file_name, LO_NAME_SIZE);
+    EXPECT_TRUE(vd_uevents_wait(events, TryRebind, &rebind, kWatchdogSeconds * 1000, nullptr));
+    close(fd);
+    vd_uevents_free(events);
+    return rebind.fd;
   }
 
   static uint32_t LoopFlags(const char *path)
