@@ -29,12 +29,13 @@ constexpr bool kSanitized = true;
 constexpr bool kSanitized = false;
 #endif
 
-// GLib's own thread closes the pidfd of a child some time after it has been waited for.
-bool is_pidfd(const std::string &path)
+// GLib's own thread closes the pidfd of a child some time after it has been waited for: it may be there, or
+// just have gone.
+bool is_ours(const std::string &path)
 {
   char target[64] = {};
 
-  return readlink(path.c_str(), target, sizeof target - 1) > 0 && strcmp(target, "anon_inode:[pidfd]") == 0;
+  return readlink(path.c_str(), target, sizeof target - 1) > 0 && strcmp(target, "anon_inode:[pidfd]") != 0;
 }
 
 size_t count_fds()
@@ -43,7 +44,7 @@ size_t count_fds()
   DIR *directory = opendir("/proc/self/fd");
 
   while (const dirent *entry = readdir(directory))
-    count += is_pidfd(std::string("/proc/self/fd/") + entry->d_name) ? 0 : 1;
+    count += is_ours(std::string("/proc/self/fd/") + entry->d_name) ? 1 : 0;
   closedir(directory);
   return count;
 }
@@ -193,7 +194,7 @@ struct Way {
 const Way kWays[] = {
     {"exit-0", VIRTDISK_ERROR_WORKER_LOST, "status 0"},
     {"exit-7", VIRTDISK_ERROR_WORKER_LOST, "status 7"},
-    {"signal", VIRTDISK_ERROR_WORKER_LOST, "signal 11"},
+    {"signal", VIRTDISK_ERROR_WORKER_LOST, "signal 15"},
     {"empty", VIRTDISK_ERROR_WORKER_LOST, "status 0"},
     {"short", VIRTDISK_ERROR_WORKER_LOST, "shape"},
     {"long", VIRTDISK_ERROR_WORKER_LOST, "shape"},

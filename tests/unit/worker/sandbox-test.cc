@@ -64,6 +64,7 @@ public:
   }
   ~Inside()
   {
+    hang_up();
     if (pid_ > 0)
       wait();
     close(line_);
