@@ -261,7 +261,7 @@ TEST_F(Caller, MustBeAUniqueName)
 
 TEST_F(Caller, IsRememberedUntilItLeaves)
 {
-  Answer first, second, other, after;
+  Answer first, second, other, later, after;
 
   say("{'UnixUserID': <uint32 1000>}");
   look_up(first);
@@ -273,11 +273,11 @@ TEST_F(Caller, IsRememberedUntilItLeaves)
   say(nullptr);
   leave(":1.7");
   hold = true;
-  start(other, ":1.9"); // its answer comes after the signal
+  start(later, ":1.9"); // its answer comes after the signal
   wait_until([&] { return held.size() == 1; });
   release();
   hold = false;
-  wait_until([&] { return other.code >= 0; });
+  wait_until([&] { return later.done; });
   look_up(after);
   EXPECT_EQ(after.code, VIRTDISK_ERROR_ACCESS_DENIED);
 }
