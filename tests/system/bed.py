@@ -204,6 +204,7 @@ class Bed:
     def start_bus(self):
         policies = [f"{SOURCE}/data/dbus/org.virtdisk1.conf",
                     "/usr/share/dbus-1/system.d/org.freedesktop.PolicyKit1.conf"]
+        policies += [path for path in ["/usr/share/dbus-1/system.d/org.freedesktop.UDisks2.conf"] if os.path.exists(path)]
         os.makedirs(self.path("services"), exist_ok=True)
         config = self._write("bus.conf", BUS_CONFIG.format(
             address=BUS_ADDRESS, services=self.path("services"),
