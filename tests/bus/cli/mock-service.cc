@@ -2,7 +2,6 @@
 #include "mock-service.h"
 
 #include <algorithm>
-#include <regex>
 #include <gio/gunixfdlist.h>
 
 extern "C" {
@@ -92,14 +91,14 @@ gboolean on_get_information(VdDBusHandle *handle, GDBusMethodInvocation *invocat
   if (version == VIRTDISK_INFO_SIZE)
     vd_dbus_handle_complete_get_virtual_disk_information(
         handle, invocation,
-        g_variant_new_parsed("{'VirtualSize': <uint64 3221225472>, 'virtual-size': <uint64 3221225472>, "
-                             "'physical-size': <uint64 1048576>,"
-                             " 'block-size': <uint32 0>, 'sector-size': <uint32 512>}"));
+        g_variant_new_parsed("{'VirtualSize': <uint64 3221225472>, "
+                             "'PhysicalSize': <uint64 1048576>,"
+                             " 'BlockSize': <uint32 0>, 'SectorSize': <uint32 512>}"));
   else if (version == VIRTDISK_INFO_VIRTUAL_STORAGE_TYPE)
     vd_dbus_handle_complete_get_virtual_disk_information(
         handle, invocation,
         g_variant_new_parsed(
-            "{'device-id': <uint32 2>, 'vendor-id': <'ec984aec-a0f9-47e9-901f-71415a66345b'>}"));
+            "{'DeviceId': <uint32 2>, 'VendorId': <'ec984aec-a0f9-47e9-901f-71415a66345b'>}"));
   else
     g_dbus_method_invocation_return_error(invocation, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED,
                                           "no kind %u", version);
@@ -251,7 +250,10 @@ bool MockService::record(GDBusMethodInvocation *invocation)
 {
   std::string method = g_dbus_method_invocation_get_method_name(invocation);
   g_autofree char *printed = g_variant_print(g_dbus_method_invocation_get_parameters(invocation), FALSE);
-  std::string arguments = std::regex_replace(printed, std::regex("uint(32|64) "), "");
+  std::string arguments = printed;
+  for (const std::string &type : {std::string("uint32 "), std::string("uint64 ")})
+    for (size_t at; (at = arguments.find(type)) != std::string::npos;)
+      arguments.erase(at, type.size());
   GDBusMessageFlags flags = g_dbus_message_get_flags(g_dbus_method_invocation_get_message(invocation));
   calls.push_back({method, arguments, (flags & G_DBUS_MESSAGE_FLAGS_ALLOW_INTERACTIVE_AUTHORIZATION) != 0});
   if (std::find(hung.begin(), hung.end(), method) != hung.end()) {

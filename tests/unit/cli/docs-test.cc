@@ -13,7 +13,6 @@ extern "C" {
 #include <cstring>
 #include <fstream>
 #include <map>
-#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -32,13 +31,34 @@ std::string read_source(const std::string &path)
   return text.str();
 }
 
+// The groups of every match.
+std::vector<std::vector<std::string>> match_all(const std::string &text, const char *pattern)
+{
+  g_autoptr(GRegex) expression = g_regex_new(pattern, G_REGEX_DEFAULT, G_REGEX_MATCH_DEFAULT, NULL);
+  g_autoptr(GMatchInfo) match = NULL;
+  std::vector<std::vector<std::string>> all;
+  g_regex_match(expression, text.c_str(), G_REGEX_MATCH_DEFAULT, &match);
+  for (; g_match_info_matches(match); g_match_info_next(match, NULL)) {
+    g_auto(GStrv) groups = g_match_info_fetch_all(match);
+    all.emplace_back(groups, groups + g_strv_length(groups));
+  }
+  return all;
+}
+
 Words find_all(const std::string &text, const char *pattern)
 {
-  std::regex expression(pattern);
   Words words;
-  for (std::sregex_iterator i(text.begin(), text.end(), expression), end; i != end; ++i)
-    words.insert((*i)[1]);
+  for (const auto &groups : match_all(text, pattern))
+    words.insert(groups[1]);
   return words;
+}
+
+std::string replace_all(const std::string &text, const char *pattern, const char *replacement)
+{
+  g_autoptr(GRegex) expression = g_regex_new(pattern, G_REGEX_DEFAULT, G_REGEX_MATCH_DEFAULT, NULL);
+  g_autofree char *replaced =
+      g_regex_replace(expression, text.c_str(), -1, 0, replacement, G_REGEX_MATCH_DEFAULT, NULL);
+  return replaced;
 }
 
 // What lies behind begin, up to end.
@@ -107,7 +127,7 @@ TEST_P(Verb, HelpAndPageNameTheSameArguments)
   std::string page = read_source("data/man/virtdisk.1.scd");
   std::string usage = std::string("*virtdisk* ") + GetParam()->name + " [_OPTION_...]";
   if (GetParam()->arguments != nullptr)
-    usage += " " + std::regex_replace(std::string(GetParam()->arguments), std::regex("([A-Z]+)"), "_$1_");
+    usage += " " + replace_all(GetParam()->arguments, "([A-Z]+)", "_\\1_");
   EXPECT_NE(between(page, "# SYNOPSIS", "\n# ").find(usage), std::string::npos) << usage;
   EXPECT_NE(between(page, "# VERBS", "\n# ").find(usage + "\n"), std::string::npos) << usage;
 }
@@ -125,7 +145,7 @@ TEST_P(Verb, HelpAndZshAgree)
   std::string section = between(script, std::string("\n    ") + GetParam()->name + ")\n", ";;");
   ASSERT_NE(section, "");
   // Options stand at the beginning of a quoted specification or in braces; those in brackets exclude others.
-  std::string specs = std::regex_replace(section, std::regex("'\\([^)]*\\)"), "'");
+  std::string specs = replace_all(section, "'\\([^)]*\\)", "'");
   Words words = find_all(specs, "'(--[a-z-]+)=?\\[");
   for (const std::string &word : find_all(specs, "''\\{-[a-z],(--[a-z-]+)=?\\}"))
     words.insert(word);
@@ -180,10 +200,9 @@ TEST(ExitCodes, TableAndPageAgree)
   const VdExitRow *rows = vd_exit_get_table(&n);
   for (gsize i = 0; i < n; i++)
     table[rows[i].code] = rows[i].meaning;
-  std::regex row("\\|  (\\d+)\n:  ([^\n]*)");
-  for (std::sregex_iterator i(section.begin(), section.end(), row), end; i != end; ++i) {
-    int code = std::stoi((*i)[1]);
-    std::string meaning = (*i)[2];
+  for (const auto &i : match_all(section, "\\|  (\\d+)\n:  ([^\n]*)")) {
+    int code = std::stoi(i[1]);
+    std::string meaning = i[2];
     page[code] = meaning.substr(0, table[code].size());
   }
   EXPECT_EQ(table, page);
@@ -232,9 +251,8 @@ void compare_interface(const std::string &name)
   for (const std::string &word : find_all(section, "\nProperty \\*([A-Za-z]+\\* [a-z]+):"))
     in_page.insert(word);
   Words in_xml;
-  std::regex property("<property name=\"([A-Za-z]+)\" type=\"([^\"]+)\"");
-  for (std::sregex_iterator i(declared.begin(), declared.end(), property), end; i != end; ++i)
-    in_xml.insert(std::string((*i)[1]) + "* " + std::string((*i)[2]));
+  for (const auto &i : match_all(declared, "<property name=\"([A-Za-z]+)\" type=\"([^\"]+)\""))
+    in_xml.insert(i[1] + "* " + i[2]);
   EXPECT_EQ(in_page, in_xml);
   // Keys are written "key-name t" in the comments of the XML and "_key-name_ t" in the page.
   Words keys = find_all(declared, "[ :]([a-z]+(?:-[a-z]+)+) (?:[bust])[ ,.(\n]");
@@ -262,12 +280,11 @@ TEST(InterfacePage, HasEveryFlag)
 {
   std::string header = read_source("client/include/virtdisk-enums.h");
   std::string section = between(read_source("data/man/org.virtdisk1.5.scd"), "\n# NUMBERS\n", "\n# ");
-  std::regex row(
-      "VIRTDISK_(OPEN|ATTACH|DEPENDENCY|DEPENDENT|INFO|ACCESS|DEVICE)_([A-Z0-9_]+) = (0x[0-9a-f]+|\\d+)");
   int n = 0;
-  for (std::sregex_iterator i(header.begin(), header.end(), row), end; i != end; ++i) {
-    std::string name = (*i)[2];
-    unsigned long value = std::stoul((*i)[3], nullptr, 0);
+  for (const auto &i : match_all(header, "VIRTDISK_(OPEN|ATTACH|DEPENDENCY|DEPENDENT|INFO|ACCESS|DEVICE)_([A-"
+                                         "Z0-9_]+) = (0x[0-9a-f]+|\\d+)")) {
+    std::string name = i[2];
+    unsigned long value = std::stoul(i[3], nullptr, 0);
     if (name == "ALL_FLAGS" || (name == "NONE" && value == 0))
       continue;
     std::stringstream hex;
