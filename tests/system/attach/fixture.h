@@ -64,6 +64,7 @@ public:
     close(go_);
     waitpid(pid_, nullptr, 0);
     pid_ = -1;
+    holds_ = false;
   }
   bool holds() const
   {

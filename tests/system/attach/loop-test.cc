@@ -498,14 +498,16 @@ TEST_F(Loop, AnotherProcessTakingDevicesDoesNotDisturb)
   close(fd);
 }
 
+std::string locked_name;
+gint locked_and_taken;
+
 TEST_F(Loop, LockedByAnotherProgramIsNotTaken)
 {
   std::string path = Image("a.img", kMiB);
   int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-  int number = ioctl(control, LOOP_CTL_GET_FREE);
-  std::string node = "/dev/loop" + std::to_string(number);
+  locked_name = "loop" + std::to_string(ioctl(control, LOOP_CTL_GET_FREE));
   Holder holder([&] {
-    int fd = open(node.c_str(), O_RDONLY | O_CLOEXEC);
+    int fd = open(("/dev/" + locked_name).c_str(), O_RDONLY | O_CLOEXEC);
     return fd >= 0 && flock(fd, LOCK_EX) == 0;
   });
   int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
@@ -514,13 +516,23 @@ TEST_F(Loop, LockedByAnotherProgramIsNotTaken)
 
   close(control);
   ASSERT_TRUE(holder.holds());
+  g_atomic_int_set(&locked_and_taken, 0);
+  vd_loop_step_hook = [](VdLoopStep, const char *name) -> gboolean {
+    if (locked_name == name)
+      g_atomic_int_inc(&locked_and_taken);
+    return TRUE;
+  };
   vd_device_attach_async(&spec, nullptr, OnAttached, &outcome);
-  /* The holder goes after the first tries; the attachment is made then. */
-  guint release = g_timeout_add(
-      100, [](gpointer data) -> gboolean { return static_cast<Holder *>(data)->Release(), G_SOURCE_REMOVE; },
+  /* The holder goes after some tries; the attachment is made then. */
+  g_timeout_add(
+      100,
+      [](gpointer data) -> gboolean {
+        EXPECT_EQ(g_atomic_int_get(&locked_and_taken), 0) << "the lock was not minded";
+        static_cast<Holder *>(data)->Release();
+        return G_SOURCE_REMOVE;
+      },
       &holder);
-  RunUntil([&] { return outcome.done; });
-  (void)release;
+  RunUntil([&] { return outcome.done && !holder.holds(); });
   close(fd);
   ASSERT_NE(outcome.device, nullptr) << outcome.message;
   EXPECT_TRUE(Detach(outcome.device).ok);
