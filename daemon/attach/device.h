@@ -40,7 +40,7 @@ typedef struct {
   uid_t uid; /* VD_UID_INVALID: leave the node to the system's defaults (with gid and mode) */
   gid_t gid;
   mode_t mode;
-  const char *const *udev_env; /* KEY=value, NULL-terminated; written to rundir/udev/<kernel-name> */
+  const char *const *udev_env; /* KEY=value, NULL-terminated; for udev, see hints.h */
   const char *rundir;          /* /run/virtdisk */
 } VdAttachSpec;
 
@@ -79,8 +79,8 @@ GPtrArray *vd_device_scan(const char *rundir);
 VdDevice *vd_device_ref(VdDevice *self);
 void vd_device_unref(VdDevice *self);
 const VdDeviceInfo *vd_device_get_info(VdDevice *self);
-/* TRUE (as after attach): the last unref detaches. FALSE: the kernel keeps it (daemon stops, disk goes on).
- */
+/* TRUE (as after attach): the last unref detaches, in the background: at once if idle, else after the last
+ * holder. FALSE: the kernel keeps it (daemon stops, disk goes on). */
 void vd_device_set_owned(VdDevice *self, gboolean owned);
 
 /* Called once, on the main loop, when the device is gone from the kernel, by us or by others. */
