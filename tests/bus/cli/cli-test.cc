@@ -54,6 +54,7 @@ public:
   ~Command()
   {
     g_subprocess_force_exit(child);
+    g_clear_object(&lines);
     g_object_unref(child);
   }
   Command(const Command &) = delete;
