@@ -19,6 +19,7 @@
 
 #include "util/checked.h"
 #include "util/cleanup.h"
+#include "util/host-network.h"
 #include "virtdisk-enums.h"
 #include "virtdisk-error.h"
 
@@ -299,6 +300,7 @@ static GStrv own_addresses(void)
   g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
   struct ifaddrs *list = NULL;
   char text[NI_MAXHOST];
+  vd_in_host_network back = vd_host_network_enter();
 
   if (getifaddrs(&list) < 0)
     list = NULL;

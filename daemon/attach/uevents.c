@@ -5,6 +5,7 @@
 #include <glib-unix.h>
 #include <libudev.h>
 
+#include "util/host-network.h"
 #include "virtdisk-error.h"
 
 /* Room for the events of a few thousand partitions, should the reader be late. */
@@ -23,6 +24,8 @@ struct VdUevents {
 VdUevents *vd_uevents_new(VdUeventsFrom from, GError **error)
 {
   g_autoptr(VdUevents) self = g_new0(VdUevents, 1);
+  /* The unit gives the service a network of its own, in which udev is not heard. */
+  vd_in_host_network back = vd_host_network_enter();
 
   self->udev = udev_new();
   if (self->udev != NULL)

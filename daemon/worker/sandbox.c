@@ -39,25 +39,66 @@ static int drop_groups(const VdSandboxPlan *plan)
   return setgroups(0, NULL);
 }
 
+/* Mounts and network only: what IPC, UTS and cgroup namespaces would hide, no allowed system call reaches,
+ * and the unit need not allow their making (data/systemd/hardening.conf). */
 static int new_namespaces(const VdSandboxPlan *plan)
 {
-  return unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP);
+  return unshare(CLONE_NEWNS | CLONE_NEWNET);
 }
 
-/* The old root is stacked under the new one and taken off. Where / is the kernel's first root file system or
- * no mount at all, pivot_root() refuses: there the empty root moves over it. */
-static int empty_root(const VdSandboxPlan *plan)
+/* An empty read-only file system that no path leads to (Linux 5.2): its descriptor, or -1. */
+static int detached_tmpfs(void)
 {
-  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-      mount("none", STAGING, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+  static const char *const options[][2] = {{"mode", "0555"}, {"nr_inodes", "2"}, {"size", "4k"}};
+  int context = (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC), mount_fd = -1;
+  long result = context < 0 ? -1 : 0;
+
+  for (size_t i = 0; result >= 0 && i < sizeof options / sizeof options[0]; i++)
+    result = syscall(SYS_fsconfig, context, FSCONFIG_SET_STRING, options[i][0], options[i][1], 0);
+  if (result >= 0)
+    result = syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+  if (result >= 0)
+    mount_fd = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC,
+                            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  if (context >= 0)
+    close(context);
+  return mount_fd;
+}
+
+/* The empty file system becomes the root, and the old root, stacked under it, is taken off. */
+static int replace_root(void)
+{
+  if (mount("none", STAGING, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
             "mode=0555,nr_inodes=2,size=4k") < 0 ||
       chdir(STAGING) < 0)
     return -1;
   if (syscall(SYS_pivot_root, ".", ".") == 0)
     return umount2(".", MNT_DETACH) < 0 ? -1 : chdir("/");
+  /* Where / is the kernel's first root file system pivot_root() refuses: there the empty one moves over it.
+   */
   if (errno != EINVAL || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0)
     return -1;
   return chdir("/");
+}
+
+/* Where / is no mount at all (a chroot) there is nothing to replace: the root is moved to the empty file
+ * system, and with CAP_SYS_CHROOT and every descriptor of a folder gone, nothing leads back. */
+static int move_root(void)
+{
+  int root = detached_tmpfs(), result;
+
+  if (root < 0)
+    return -1;
+  result = fchdir(root) < 0 || chroot(".") < 0 ? -1 : 0;
+  close(root);
+  return result;
+}
+
+static int empty_root(const VdSandboxPlan *plan)
+{
+  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)
+    return replace_root();
+  return errno == EINVAL ? move_root() : -1;
 }
 
 static int drop_bounding_set(const VdSandboxPlan *plan)
@@ -268,7 +309,7 @@ static const struct {
   int (*act)(const VdSandboxPlan *plan);
 } steps[] = {
     {"close descriptors", NEEDS_NOTHING, close_others}, /* nothing of the daemon's may come along */
-    {"namespaces", NEEDS_ROOT, new_namespaces},         /* no network, no IPC object, own mounts */
+    {"namespaces", NEEDS_ROOT, new_namespaces},         /* no network, own mounts */
     {"empty root", NEEDS_ROOT, empty_root},             /* no file to name, not even /proc or /dev/null */
     {"supplementary groups", NEEDS_ROOT, drop_groups},  /* no file opens by way of a group */
     {"bounding set", NEEDS_ROOT, drop_bounding_set},    /* nothing gives a capability back */
