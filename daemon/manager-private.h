@@ -20,12 +20,7 @@ struct _VdManager {
   char *bus_id;
 };
 
-enum {
-  VD_SIGNAL_DISK_ADDED,
-  VD_SIGNAL_DISK_CHANGED,
-  VD_SIGNAL_DISK_REMOVED,
-  VD_N_SIGNALS
-};
+enum { VD_SIGNAL_DISK_ADDED, VD_SIGNAL_DISK_CHANGED, VD_SIGNAL_DISK_REMOVED, VD_N_SIGNALS };
 
 void vd_manager_emit(VdManager *self, guint signal, gpointer subject);
 

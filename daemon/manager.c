@@ -135,7 +135,6 @@ VdHandle *vd_manager_get_handle(VdManager *self, const char *id)
 /* find */
 
 typedef struct {
-  char *path;
   guint32 device_id;
   char *vendor;
   guint32 flags;
@@ -146,7 +145,6 @@ static void find_free(gpointer data)
 {
   Find *find = data;
 
-  g_free(find->path);
   g_free(find->vendor);
   g_free(find);
 }
@@ -174,7 +172,7 @@ static void on_found(GObject *source, GAsyncResult *result, gpointer user_data)
   if (fd < 0)
     g_task_return_error(task, error);
   else
-    vd_image_new_async(fd, find->path, find->device_id, find->vendor, find->write, find->flags, on_looked_at,
+    vd_image_new_async(fd, NULL, find->device_id, find->vendor, find->write, find->flags, on_looked_at,
                        g_steal_pointer(&task));
 }
 
@@ -184,9 +182,13 @@ void vd_manager_find_async(VdManager *self, VdIdentity *identity, const char *pa
 {
   GTask *task = g_task_new(self, cancellable, callback, user_data);
   Find *find = g_new0(Find, 1);
+  guint32 device_id = params->device_id;
 
-  find->path = g_strdup(path);
-  find->device_id = params->device_id;
+  /* The name that was asked for says the format; the name that the kernel has for what was opened is what
+   * rules and people get to see: it has no symbolic links and no dots in it. */
+  vd_image_resolve_type(params->device_id, params->vendor, path, &device_id, NULL);
+
+  find->device_id = device_id;
   find->vendor = g_strdup(params->vendor);
   find->flags = params->flags;
   find->write = rights->write;
