@@ -127,12 +127,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Probe, probe_release)
 /* The one way to the caller; gives the question's reference up. Takes facts and error. */
 static void probe_answer(Probe *probe, VdFacts *facts, GError *error)
 {
-  g_autoptr(Probe) owned = probe;
   g_autoptr(GTask) task = g_steal_pointer(&probe->task);
 
   close_question(probe);
   if (probe->process != NULL)
     g_subprocess_force_exit(probe->process);
+  probe_release(probe);
   if (error != NULL)
     g_task_return_error(task, error);
   else
