@@ -451,8 +451,9 @@ gboolean vd_device_detach_finish(VdDevice *self, GAsyncResult *result, gboolean 
   g_return_val_if_fail(g_async_result_is_tagged(result, vd_device_detach_async), FALSE);
   op = g_task_get_task_data(G_TASK(result));
   if (ret_pending != NULL)
-    *ret_pending = op->pending;
-  return g_task_propagate_boolean(G_TASK(result), error);
+    *ret_pending = op->pending && !self->gone;
+  /* The last holder may have gone since the thread looked, and that was told already. */
+  return g_task_propagate_boolean(G_TASK(result), self->gone ? NULL : error) || self->gone;
 }
 
 static void adopt_found(GPtrArray *devices, GPtrArray *live_files, const VdRoute *route, GPtrArray *found)
