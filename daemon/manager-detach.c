@@ -12,6 +12,7 @@ typedef struct {
   VdHandle *handle;
   VdDetachMode mode;
   gboolean was_pending; /* the kernel had been told to drop it when idle */
+  gboolean pending;     /* what is answered */
 } Detach;
 
 static void detach_free(gpointer data)
@@ -73,28 +74,34 @@ static void remove_boot_in_thread(GTask *task, gpointer source, gpointer data, G
   g_task_return_boolean(task, TRUE);
 }
 
+/* The record in /run goes last: who starts after a crash sees from it what else was to go. */
+static void conclude(GTask *owned)
+{
+  g_autoptr(GTask) task = owned;
+  Detach *detach = g_task_get_task_data(task);
+
+  if (!detach->pending && vd_disk_step(detach->disk, VD_EVENT_GONE))
+    vd_manager_forget_attachment(g_task_get_source_object(task), detach->disk);
+  g_task_return_int(task, detach->pending);
+}
+
 static void on_boot_removed(GObject *source, GAsyncResult *result, gpointer user_data)
 {
-  g_autoptr(GTask) task = user_data;
-
-  g_task_return_int(task, FALSE);
+  conclude(user_data);
 }
 
 /* Asked for, so it does not come back at the next boot either; the call ends when that is sure. */
-static void finish_gone(VdManager *self, VdDisk *disk, GTask *owned)
+static void forget_boot(VdManager *self, VdDisk *disk, VdLifetime lifetime, GTask *owned)
 {
   g_autoptr(GTask) removal = NULL;
   RemoveBoot *remove;
 
-  if (disk->attachment->plan.lifetime != VD_LIFETIME_BOOT) {
-    vd_manager_forget_attachment(self, disk);
-    g_task_return_int(owned, FALSE);
-    g_object_unref(owned);
+  if (lifetime != VD_LIFETIME_BOOT) {
+    conclude(owned);
     return;
   }
   remove = g_new(RemoveBoot, 1);
   *remove = (RemoveBoot){g_strdup(self->statedir), g_strdup(disk->path)};
-  vd_manager_forget_attachment(self, disk);
   removal = g_task_new(NULL, NULL, on_boot_removed, owned);
   g_task_set_task_data(removal, remove, remove_boot_free);
   vd_offload(removal, remove_boot_in_thread);
@@ -106,24 +113,22 @@ static void on_device_detached(GObject *source, GAsyncResult *result, gpointer u
   VdManager *self = g_task_get_source_object(task);
   Detach *detach = g_task_get_task_data(task);
   VdDisk *disk = detach->disk;
-  gboolean pending = FALSE;
+  VdLifetime lifetime = disk->attachment->plan.lifetime;
   GError *error = NULL;
 
-  if (!vd_device_detach_finish(disk->attachment->device, result, &pending, &error)) {
+  if (!vd_device_detach_finish(disk->attachment->device, result, &detach->pending, &error)) {
     vd_disk_step(disk, detach->was_pending ? VD_EVENT_PENDING : VD_EVENT_REFUSED);
     vd_manager_update_record(self, disk);
     vd_manager_emit(self, VD_SIGNAL_DISK_CHANGED, disk);
     g_task_return_error(task, error);
     return;
   }
-  vd_disk_step(disk, pending ? VD_EVENT_PENDING : VD_EVENT_GONE);
-  if (!pending) {
-    finish_gone(self, disk, g_steal_pointer(&task));
-    return;
+  if (detach->pending) {
+    vd_disk_step(disk, VD_EVENT_PENDING);
+    vd_manager_update_record(self, disk);
+    vd_manager_emit(self, VD_SIGNAL_DISK_CHANGED, disk);
   }
-  vd_manager_update_record(self, disk);
-  vd_manager_emit(self, VD_SIGNAL_DISK_CHANGED, disk);
-  g_task_return_int(task, TRUE);
+  forget_boot(self, disk, lifetime, g_steal_pointer(&task));
 }
 
 static void on_inner_detached(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -149,12 +154,16 @@ static GError *busy_handles(VdDisk *disk, VdHandle *except)
 }
 
 /* WHEN_IDLE while handles are open: the last of them to close ends the attachment. */
-static void defer_to_handles(VdManager *self, VdDisk *disk, GTask *task)
+static void defer_to_handles(VdManager *self, VdDisk *disk, GTask *owned)
 {
+  Detach *detach = g_task_get_task_data(owned);
+  VdLifetime before = disk->attachment->plan.lifetime;
+
+  detach->pending = TRUE;
   disk->attachment->plan.lifetime = VD_LIFETIME_HANDLE;
   vd_manager_update_record(self, disk);
   vd_manager_emit(self, VD_SIGNAL_DISK_CHANGED, disk);
-  g_task_return_int(task, TRUE);
+  forget_boot(self, disk, before, owned);
 }
 
 static void start_detach(GTask *owned)
@@ -173,7 +182,7 @@ static void start_detach(GTask *owned)
   }
   if (detach->mode != VD_DETACH_FORCE && vd_disk_count_handles(disk, detach->handle) > 0) {
     if (detach->mode == VD_DETACH_WHEN_IDLE)
-      defer_to_handles(self, disk, task);
+      defer_to_handles(self, disk, g_steal_pointer(&task));
     else
       g_task_return_error(task, busy_handles(disk, detach->handle));
     return;

@@ -2,6 +2,7 @@
 /* After a restart: what /run says against what the kernel has. Adopt what both know, undo what only one does.
  */
 #include "manager-private.h"
+#include "store/boot.h"
 
 #include <string.h>
 
@@ -124,10 +125,27 @@ static gboolean is_sound(const VdRunRecord *record, VdDevice *device)
   return TRUE;
 }
 
+/* Not asked for any more, or never granted: it must not come at the next boot. What the boot service (it has
+ * no bus) was attaching was asked for before. */
+static void forget_boot(VdManager *self, const VdRunRecord *record, VdDevice *device)
+{
+  g_autoptr(GError) error = NULL;
+  VdLifetime lifetime;
+
+  if (!vd_lifetime_from_string(record->lifetime, &lifetime) || lifetime != VD_LIFETIME_BOOT)
+    return;
+  if (!(record->phase == VD_RUN_INTENT && record->bus_id != NULL) &&
+      !(record->phase == VD_RUN_DETACHING && device == NULL))
+    return;
+  if (!vd_boot_remove(self->statedir, record->path, &error))
+    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "a boot record stays: %s", error->message);
+}
+
 static void restore_one(VdManager *self, const VdRunRecord *record, GPtrArray *devices)
 {
   VdDevice *device = take_device(devices, record->tag);
 
+  forget_boot(self, record, device);
   if (device == NULL) {
     vd_run_remove(self->rundir, record->tag);
   } else if (record->phase == VD_RUN_INTENT || !is_sound(record, device) ||
