@@ -52,7 +52,9 @@ size_t count_fds()
 bool is_child(const char *pid)
 {
   std::ifstream file(std::string("/proc/") + pid + "/stat");
-  std::string text((std::istreambuf_iterator<char>(file)), {});
+  std::string text;
+  // getline: a process that ends while its file is read must not be an exception.
+  std::getline(file, text);
   size_t end = text.rfind(')');
   char state = 0;
   int parent = 0;
