@@ -90,6 +90,7 @@ class Person(Actor):
         super().__init__(address)
         self.answer = "accept"
         self.asked = []
+        self.meanwhile = None  # called, on the agent's thread, between question and answer
         self.cancelled = []
         self.being_asked = threading.Event()
         self.was_cancelled = threading.Event()
@@ -119,6 +120,8 @@ class Person(Actor):
         action, message, _icon, details, cookie, identities = arguments.unpack()
         self.asked.append((action, message, details))
         self.being_asked.set()
+        if self.meanwhile:
+            self.meanwhile()
         if self.answer == "dismiss":
             invocation.return_dbus_error("org.freedesktop.PolicyKit1.Error.Cancelled", "dismissed")
         elif self.answer == "wrong":
@@ -171,7 +174,8 @@ class Logind(Actor):
 
     def _on_call(self, _connection, _sender, _path, _interface, method, arguments, invocation):
         if self.session is None:
-            invocation.return_dbus_error("org.freedesktop.login1.NoSessionForPID", "no session")
+            name = "NoSuchSession" if method == "GetSession" else "NoSessionForPID"
+            invocation.return_dbus_error(f"org.freedesktop.login1.{name}", "no session")
         elif method == "ListSessions":
             row = (self.session, 1000, "user", "seat0", self.path)
             invocation.return_value(GLib.Variant("(a(susso))", ([row],)))
