@@ -166,6 +166,12 @@ static gboolean start(Daemon *self, GError **error)
   return TRUE;
 }
 
+static void set_default(char **option, const char *value)
+{
+  if (*option == NULL)
+    *option = g_strdup(value);
+}
+
 static gboolean parse_options(Options *options, int *argc, char ***argv, GError **error)
 {
   const GOptionEntry entries[] = {
@@ -181,13 +187,6 @@ static gboolean parse_options(Options *options, int *argc, char ***argv, GError 
   };
   g_autoptr(GOptionContext) context = g_option_context_new(NULL);
 
-  *options = (Options){
-      .bus = g_strdup("system"),
-      .rundir = g_strdup(VD_RUNDIR),
-      .statedir = g_strdup(VD_STATEDIR),
-      .libexecdir = g_strdup(VD_LIBEXECDIR),
-      .worker_user = g_strdup(VD_WORKER_USER),
-  };
   g_option_context_set_summary(context, "Serves org.virtdisk1: disk images as block devices.");
   g_option_context_add_main_entries(context, entries, NULL);
   if (!g_option_context_parse(context, argc, argv, error))
@@ -196,6 +195,11 @@ static gboolean parse_options(Options *options, int *argc, char ***argv, GError 
     g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "unexpected argument “%s”", (*argv)[1]);
     return FALSE;
   }
+  set_default(&options->bus, "system");
+  set_default(&options->rundir, VD_RUNDIR);
+  set_default(&options->statedir, VD_STATEDIR);
+  set_default(&options->libexecdir, VD_LIBEXECDIR);
+  set_default(&options->worker_user, VD_WORKER_USER);
   return TRUE;
 }
 
