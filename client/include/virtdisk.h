@@ -155,7 +155,7 @@ void virtdisk_client_new_async(GCancellable *cancellable, GAsyncReadyCallback ca
  * @result: what the callback got
  * @error: place for the error
  *
- * Ends virtdisk_client_new_async() and virtdisk_client_new_for_connection_async().
+ * Ends virtdisk_client_new_async().
  *
  * Returns: (transfer full): a new client, or %NULL with @error set.
  */
@@ -181,10 +181,21 @@ VirtdiskClient *virtdisk_client_new_for_connection(GDBusConnection *connection, 
  * @callback: (scope async): called with a %NULL source object
  * @user_data: for @callback
  *
- * As virtdisk_client_new_for_connection(), without blocking; ends with virtdisk_client_new_finish().
+ * As virtdisk_client_new_for_connection(), without blocking.
  */
 void virtdisk_client_new_for_connection_async(GDBusConnection *connection, GCancellable *cancellable,
                                               GAsyncReadyCallback callback, gpointer user_data);
+
+/**
+ * virtdisk_client_new_for_connection_finish:
+ * @result: what the callback got
+ * @error: place for the error
+ *
+ * Ends virtdisk_client_new_for_connection_async().
+ *
+ * Returns: (transfer full): a new client, or %NULL with @error set.
+ */
+VirtdiskClient *virtdisk_client_new_for_connection_finish(GAsyncResult *result, GError **error);
 
 /**
  * virtdisk_client_get_connection:

@@ -373,6 +373,11 @@ VirtdiskClient *virtdisk_client_new_finish(GAsyncResult *result, GError **error)
   return g_task_propagate_pointer(G_TASK(result), error);
 }
 
+VirtdiskClient *virtdisk_client_new_for_connection_finish(GAsyncResult *result, GError **error)
+{
+  return virtdisk_client_new_finish(result, error);
+}
+
 /* ---- properties ---- */
 
 GDBusConnection *virtdisk_client_get_connection(VirtdiskClient *client)

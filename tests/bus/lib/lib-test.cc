@@ -170,7 +170,7 @@ TEST_F(Lib, ClientAsyncForConnection)
   Await await;
 
   virtdisk_client_new_for_connection_async(connection, nullptr, on_result, &await);
-  client = virtdisk_client_new_finish(await.get(), &error);
+  client = virtdisk_client_new_for_connection_finish(await.get(), &error);
   ASSERT_NE(client, nullptr);
   g_autoptr(GPtrArray) disks = virtdisk_client_get_disks(client);
   EXPECT_EQ(disks->len, 1u);
@@ -185,7 +185,7 @@ TEST_F(Lib, ClientCancelled)
   EXPECT_EQ(virtdisk_client_new_for_connection(connection, cancellable, &error), nullptr);
   EXPECT_ERROR(G_IO_ERROR, G_IO_ERROR_CANCELLED);
   virtdisk_client_new_for_connection_async(connection, cancellable, on_result, &await);
-  EXPECT_EQ(virtdisk_client_new_finish(await.get(), &error), nullptr);
+  EXPECT_EQ(virtdisk_client_new_for_connection_finish(await.get(), &error), nullptr);
   EXPECT_ERROR(G_IO_ERROR, G_IO_ERROR_CANCELLED);
 }
 
