@@ -42,6 +42,7 @@ started=/run/virtdisk-install
 
 build() {
   local how=()
+  export GI_SCANNER_DISABLE_CACHE=1 # it would stay in root's home directory
   [ -f "$build_dir/build.ninja" ] && how=(--reconfigure)
   meson setup "${how[@]}" --prefix="$prefix" --buildtype=debugoptimized -Dtests=disabled "$build_dir" "$source_dir" >"$build_dir.log" 2>&1 ||
     { tail -n 30 "$build_dir.log" >&2; vd_die "meson setup failed; all of it: $build_dir.log"; }
