@@ -2,6 +2,8 @@
 /* The tables of disks and handles; opening and closing. */
 #include "manager-private.h"
 
+#include <errno.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 typedef struct {
@@ -58,16 +60,29 @@ static void vd_manager_init(VdManager *self)
   self->handles = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)vd_handle_unref);
 }
 
+/* Services in several containers share the kernel's loop devices, and the path of the folder says nothing of
+ * which is which; the folder itself does. */
+static char *name_instance(const char *rundir)
+{
+  g_autofree char *text = NULL, *sum = NULL;
+  struct stat st = {0};
+
+  if (g_mkdir_with_parents(rundir, 0755) < 0 || stat(rundir, &st) < 0)
+    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s: %s", rundir, g_strerror(errno));
+  text = g_strdup_printf("%s %ju %ju", rundir, (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+  sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);
+  return g_strndup(sum, 8);
+}
+
 VdManager *vd_manager_new(const VdManagerConfig *config)
 {
   VdManager *self = g_object_new(VD_TYPE_MANAGER, NULL);
-  g_autofree char *sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, config->rundir, -1);
 
   self->rundir = g_strdup(config->rundir);
   self->statedir = g_strdup(config->statedir);
   self->source = config->source;
   self->worker = vd_worker_client_ref(config->worker);
-  self->instance = g_strndup(sum, 8);
+  self->instance = name_instance(config->rundir);
   return self;
 }
 
@@ -237,8 +252,10 @@ static VdDisk *take_disk(VdManager *self, VdImage *image)
 {
   VdDisk *disk = vd_manager_lookup(self, image->st.st_dev, image->st.st_ino);
 
-  if (disk != NULL)
+  if (disk != NULL) {
+    vd_disk_learn(disk, image);
     return vd_disk_ref(disk);
+  }
   disk = vd_disk_new(image);
   vd_manager_insert(self, disk);
   return disk;
@@ -361,6 +378,11 @@ void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, c
 VdHandle *vd_manager_open_finish(VdManager *self, GAsyncResult *result, GError **error)
 {
   return g_task_propagate_pointer(G_TASK(result), error);
+}
+
+void vd_manager_withhold_handle(VdManager *self, VdHandle *handle)
+{
+  handle->withheld = TRUE;
 }
 
 /* close */
