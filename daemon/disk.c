@@ -17,6 +17,14 @@ void vd_disk_attachment_free(VdDiskAttachment *self)
   g_free(self);
 }
 
+void vd_disk_learn(VdDisk *self, const VdImage *image)
+{
+  self->image_uid = image->st.st_uid;
+  self->image_gid = image->st.st_gid;
+  self->image_mode = image->st.st_mode;
+  self->remote = image->remote;
+}
+
 VdDisk *vd_disk_new(const VdImage *image)
 {
   VdDisk *self = g_new0(VdDisk, 1);
@@ -27,14 +35,11 @@ VdDisk *vd_disk_new(const VdImage *image)
     return self;
   self->image_dev = image->st.st_dev;
   self->image_ino = image->st.st_ino;
-  self->image_uid = image->st.st_uid;
-  self->image_gid = image->st.st_gid;
-  self->image_mode = image->st.st_mode;
   self->path = g_strdup(image->path);
   self->display = g_strdup(image->display);
   self->device_id = image->device_id;
   self->origin_url = g_strdup(image->origin_url);
-  self->remote = image->remote;
+  vd_disk_learn(self, image);
   return self;
 }
 
@@ -106,9 +111,9 @@ guint64 vd_disk_physical_size(VdDisk *self)
     const VdHandle *handle = g_ptr_array_index(self->handles, i);
 
     if (handle->image != NULL && vd_image_sizes(handle->image, &size, &allocated))
-      return allocated;
+      self->physical_size = allocated;
   }
-  return self->has_facts ? self->facts.file_size : 0;
+  return self->physical_size;
 }
 
 const char *vd_disk_format(VdDisk *self)

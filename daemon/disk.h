@@ -40,6 +40,7 @@ struct VdDisk {
   gid_t image_gid;
   mode_t image_mode;
   gboolean remote;
+  guint64 physical_size; /* bytes on the host when it was last looked at */
   gboolean has_facts;
   VdFacts facts;
   VdDiskState state;
@@ -48,6 +49,8 @@ struct VdDisk {
 };
 
 VdDisk *vd_disk_new(const VdImage *image);
+/* What the file's attributes say, as they are now: the image has been opened anew. */
+void vd_disk_learn(VdDisk *self, const VdImage *image);
 VdDisk *vd_disk_ref(VdDisk *self);
 void vd_disk_unref(VdDisk *self);
 /* The one writer of the state: checks the table, logs the step. FALSE: not legal now. */
@@ -57,7 +60,7 @@ const char *vd_disk_state_word(VdDisk *self);
 /* Handles that are not opening and not except. */
 guint vd_disk_count_handles(VdDisk *self, const VdHandle *except);
 void vd_disk_attachment_free(VdDiskAttachment *self);
-/* Bytes that the image takes on the host (st_blocks); 0 if it cannot be looked at. */
+/* Bytes that the image takes on the host (st_blocks); without a handle, when it was last looked at. */
 guint64 vd_disk_physical_size(VdDisk *self);
 const char *vd_disk_format(VdDisk *self);
 

@@ -45,6 +45,8 @@ static const VdField fields[] = {
     MEMBER("ImageDev", U64, image_dev),
     MEMBER("ImageIno", U64, image_ino),
     MEMBER("ImageUid", U32, image_uid),
+    MEMBER("Remote", BOOLEAN, remote),
+    MEMBER("PhysicalSize", U64, physical_size),
     MEMBER("Device", OPTIONAL_BYTES, device),
     MEMBER("Diskseq", U64, diskseq),
     MEMBER("Lifetime", OPTIONAL_BYTES, lifetime),

@@ -27,8 +27,10 @@ typedef struct {
   dev_t image_dev;
   ino_t image_ino;
   uid_t image_uid;
-  char *device;    /* kernel name, or NULL while INTENT */
-  guint64 diskseq; /* 0 while INTENT */
+  gboolean remote;
+  guint64 physical_size; /* bytes on the host */
+  char *device;          /* kernel name, or NULL while INTENT */
+  guint64 diskseq;       /* 0 while INTENT */
   char *lifetime;
   char *session;
   gboolean detach_on_unmount;

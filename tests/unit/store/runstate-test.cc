@@ -40,6 +40,8 @@ VdRunRecord *full_record(void)
   record->image_dev = G_GUINT64_CONSTANT(0xfedcba9876543210);
   record->image_ino = G_MAXUINT64;
   record->image_uid = 1001;
+  record->remote = TRUE;
+  record->physical_size = G_MAXUINT64 - 7;
   record->device = g_strdup("loop7");
   record->diskseq = G_GUINT64_CONSTANT(0x8000000000000001);
   record->lifetime = g_strdup("session");
@@ -76,6 +78,8 @@ void expect_same(const VdRunRecord *a, const VdRunRecord *b)
   EXPECT_EQ(a->image_dev, b->image_dev);
   EXPECT_EQ(a->image_ino, b->image_ino);
   EXPECT_EQ(a->image_uid, b->image_uid);
+  EXPECT_EQ(a->remote, b->remote);
+  EXPECT_EQ(a->physical_size, b->physical_size);
   EXPECT_STREQ(a->device, b->device);
   EXPECT_EQ(a->diskseq, b->diskseq);
   EXPECT_STREQ(a->lifetime, b->lifetime);
@@ -144,7 +148,7 @@ TEST_F(RunState, EveryFieldComesBack)
   g_autoptr(VdRunRecord) record = full_record();
 
   if (sizeof(void *) == 8) {
-    EXPECT_EQ(sizeof(VdRunRecord) - sizeof(VdFacts), 176u)
+    EXPECT_EQ(sizeof(VdRunRecord) - sizeof(VdFacts), 184u)
         << "a new member needs a key and a line in this test";
   }
   ASSERT_TRUE(save(record));
