@@ -22,6 +22,8 @@ struct VdHandle {
   gboolean closed;   /* no longer in the manager's table */
   gboolean opening;  /* in the table so that others see it, but its owner has not got it yet */
   gboolean attacher; /* the disk's attachment came through this handle */
+  gboolean withheld; /* closed by the call that opened it: its owner never gets it, a restart does not bring
+                        it back */
   gpointer charge;   /* quota of the owner, returned when the handle goes */
   GDestroyNotify free_charge;
 };

@@ -19,7 +19,8 @@ static void record_handles(VdRunRecord *record, VdDisk *disk)
     VdRunHandle *copy;
 
     /* Only the attachment's owner is found again after a restart; handles of others end with the service. */
-    if (handle->opening || g_strcmp0(handle->owner->bus_name, disk->attachment->owner->bus_name) != 0)
+    if (handle->opening || handle->withheld ||
+        g_strcmp0(handle->owner->bus_name, disk->attachment->owner->bus_name) != 0)
       continue;
     copy = g_new0(VdRunHandle, 1);
     copy->id = g_strdup(handle->id);
@@ -41,6 +42,8 @@ gboolean vd_manager_save_record(VdManager *self, VdDisk *disk, VdRunPhase phase,
   record->image_dev = disk->image_dev;
   record->image_ino = disk->image_ino;
   record->image_uid = disk->image_uid;
+  record->remote = disk->remote;
+  record->physical_size = vd_disk_physical_size(disk);
   record->lifetime = g_strdup(vd_lifetime_to_string(a->plan.lifetime));
   record->session = g_strdup(a->session);
   record->detach_on_unmount = a->plan.detach_on_unmount;

@@ -41,6 +41,8 @@ static VdDisk *disk_from_record(const VdRunRecord *record)
   disk->image_dev = record->image_dev;
   disk->image_ino = record->image_ino;
   disk->image_uid = record->image_uid;
+  disk->remote = record->remote;
+  disk->physical_size = record->physical_size;
   disk->path = g_strdup(record->path);
   disk->display = vd_path_to_display(record->path);
   disk->device_id = record->facts.device_id;
@@ -137,6 +139,8 @@ static void forget_boot(VdManager *self, const VdRunRecord *record, VdDevice *de
   if (!(record->phase == VD_RUN_INTENT && record->bus_id != NULL) &&
       !(record->phase == VD_RUN_DETACHING && device == NULL))
     return;
+  /* Reading the folder clears it of what a writer left that was killed. */
+  g_ptr_array_unref(vd_boot_load(self->statedir));
   if (!vd_boot_remove(self->statedir, record->path, &error))
     g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "a boot record stays: %s", error->message);
 }

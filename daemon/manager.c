@@ -67,7 +67,7 @@ static char *name_instance(const char *rundir)
   g_autofree char *text = NULL, *sum = NULL;
   struct stat st = {0};
 
-  if (g_mkdir_with_parents(rundir, 0755) < 0 || stat(rundir, &st) < 0)
+  if (g_mkdir_with_parents(rundir, 0700) < 0 || stat(rundir, &st) < 0)
     g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s: %s", rundir, g_strerror(errno));
   text = g_strdup_printf("%s %ju %ju", rundir, (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
   sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);

@@ -68,6 +68,10 @@ void vd_manager_close_async(VdManager *self, VdHandle *handle, GAsyncReadyCallba
                             gpointer user_data);
 gboolean vd_manager_close_finish(VdManager *self, GAsyncResult *result, GError **error);
 
+/* The caller closes it again within its call: nobody gets it, and a restart of the service does not bring it
+ * back. */
+void vd_manager_withhold_handle(VdManager *self, VdHandle *handle);
+
 /* (transfer none) or NULL. */
 VdHandle *vd_manager_get_handle(VdManager *self, const char *id);
 

@@ -261,6 +261,7 @@ static void on_image_opened(GObject *source, GAsyncResult *result, gpointer user
     vd_call_fail(call, error);
     return;
   }
+  vd_manager_withhold_handle(call->service->manager, call->handle);
   charge = vd_quota_charge(call->service->quota, call->identity->uid, VD_QUOTA_DISKS, &error);
   if (charge == NULL) {
     vd_manager_close_async(VD_MANAGER(source), call->handle, on_image_closed, NULL);
