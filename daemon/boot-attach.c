@@ -213,8 +213,8 @@ static void start_item(BootItem *item)
     item_done(item, error);
 }
 
-void vd_boot_attach(VdManager *manager, const char *statedir, void (*done)(guint failed, gpointer user_data),
-                    gpointer user_data)
+void vd_boot_attach(VdManager *manager, const char *statedir, guint wait,
+                    void (*done)(guint failed, gpointer user_data), gpointer user_data)
 {
   GPtrArray *records = vd_boot_load(statedir);
   BootRun *run = g_new0(BootRun, 1);
@@ -226,7 +226,7 @@ void vd_boot_attach(VdManager *manager, const char *statedir, void (*done)(guint
   run->user_data = user_data;
   run->left = records->len;
   run->watch = vd_mount_watch_new(on_mounts_changed, run, NULL);
-  run->deadline = g_timeout_add(VD_BOOT_IMAGE_DEADLINE_MS, on_deadline, run);
+  run->deadline = g_timeout_add_seconds(wait, on_deadline, run);
   for (guint i = 0; i < records->len; i++)
     g_ptr_array_add(run->items, item_new(run, g_ptr_array_index(records, i)));
   g_ptr_array_unref(records);

@@ -5,13 +5,13 @@
 
 #include "manager.h"
 
-/* How long an image may take to appear, in milliseconds: its own file system may still be about to be
- * mounted. */
-#define VD_BOOT_IMAGE_DEADLINE_MS 60000
+/* How long an image may take to appear if nobody says otherwise, in seconds: its own file system may still be
+ * about to be mounted. */
+#define VD_BOOT_WAIT_SECONDS 60
 
 /*
  * Attaches every boot record that is not attached already. done is called once, when each is attached or
- * given up; failed: how many were given up (each is logged).
+ * given up; failed: how many were given up (each is logged). wait: seconds.
  */
-void vd_boot_attach(VdManager *manager, const char *statedir, void (*done)(guint failed, gpointer user_data),
-                    gpointer user_data);
+void vd_boot_attach(VdManager *manager, const char *statedir, guint wait,
+                    void (*done)(guint failed, gpointer user_data), gpointer user_data);

@@ -25,6 +25,7 @@ typedef struct {
   char *libexecdir;
   char *worker_user;
   gboolean attach_boot;
+  int boot_wait; /* seconds */
   gboolean version;
 } Options;
 
@@ -162,7 +163,7 @@ static gboolean start(Daemon *self, GError **error)
   if (!self->options.attach_boot)
     return start_service(self, error);
   vd_manager_restore(self->manager, NULL);
-  vd_boot_attach(self->manager, self->options.statedir, on_boot_done, self);
+  vd_boot_attach(self->manager, self->options.statedir, (guint)self->options.boot_wait, on_boot_done, self);
   return TRUE;
 }
 
@@ -182,15 +183,22 @@ static gboolean parse_options(Options *options, int *argc, char ***argv, GError 
       {"worker-user", 0, 0, G_OPTION_ARG_STRING, &options->worker_user, "Account the worker runs as", "USER"},
       {"attach-boot", 0, 0, G_OPTION_ARG_NONE, &options->attach_boot,
        "Attach what is to be attached at boot, without a bus, and exit", NULL},
+      {"boot-wait", 0, 0, G_OPTION_ARG_INT, &options->boot_wait,
+       "How long an image may take to appear at boot (60)", "SECONDS"},
       {"version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version", NULL},
       {NULL},
   };
   g_autoptr(GOptionContext) context = g_option_context_new(NULL);
 
+  options->boot_wait = VD_BOOT_WAIT_SECONDS;
   g_option_context_set_summary(context, "Serves org.virtdisk1: disk images as block devices.");
   g_option_context_add_main_entries(context, entries, NULL);
   if (!g_option_context_parse(context, argc, argv, error))
     return FALSE;
+  if (options->boot_wait < 0) {
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "--boot-wait cannot be negative");
+    return FALSE;
+  }
   if (*argc > 1) {
     g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "unexpected argument “%s”", (*argv)[1]);
     return FALSE;
