@@ -161,6 +161,15 @@ class Bed:
         for name, lines, mode in (("passwd", passwd, 0o644), ("group", group, 0o644), ("shadow", shadow, 0o600)):
             self._lay_over(f"/etc/{name}", self._write(f"etc/{name}", "\n".join(lines) + "\n", mode))
 
+    @staticmethod
+    def _reload_udev():
+        """A udevd with a full queue turns callers away (EAGAIN); it is asked again when the queue is empty."""
+        for _ in range(20):
+            if subprocess.run(["udevadm", "control", "--reload"], check=False, stderr=subprocess.DEVNULL).returncode == 0:
+                return
+            subprocess.run(["udevadm", "settle", "--timeout=3"], check=False)
+        raise Expired("udevd did not take its new rules")
+
     def _install_udev_rules(self):
         rules = glob.glob(f"{self.build}/data/udev/*.rules") or glob.glob(f"{SOURCE}/data/udev/*.rules")
         self.udev_runs = os.path.exists("/run/udev/control")
@@ -170,9 +179,9 @@ class Bed:
         for rule in rules:
             target = f"/run/udev/rules.d/{os.path.basename(rule)}"
             shutil.copy(rule, target)
-            self._undo.callback(subprocess.run, ["udevadm", "control", "--reload"], check=False)
+            self._undo.callback(self._reload_udev)
             self._undo.callback(os.unlink, target)
-        subprocess.run(["udevadm", "control", "--reload"], check=True)
+        self._reload_udev()
 
     def _prepare_polkit(self):
         """Ours beside what the system has; the test's answers are consulted first."""
