@@ -85,7 +85,8 @@ vd_pid_of() {
 # vd_start_udevd PIDFILE: where none runs.
 vd_start_udevd() {
   local program
-  [ -e /run/udev/control ] && return 0
+  # An udevd that was killed leaves its socket behind.
+  [ -e /run/udev/control ] && udevadm control --ping --timeout=30 2>/dev/null && return 0
   if vd_booted; then systemctl start systemd-udevd.service; return; fi
   program=$(vd_first /usr/lib/systemd/systemd-udevd /lib/systemd/systemd-udevd /usr/bin/udevadm) || vd_die "no udevd here"
   vd_say "starting udevd"

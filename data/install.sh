@@ -50,19 +50,29 @@ build() {
   rm -f "$build_dir.log"
 }
 
-# Files of an earlier version that this one no longer has go.
+# remove: takes away what standard input names, innermost first. A folder only when it is empty; prints those that stay.
+remove() {
+  local file
+  LC_ALL=C sort -ru | while read -r file; do
+    [ -n "$file" ] || continue
+    if [ -d "$destdir$file" ] && [ ! -L "$destdir$file" ]; then rmdir -- "$destdir$file" 2>/dev/null || printf '%s\n' "$file"
+    else rm -f -- "$destdir$file"
+    fi
+  done
+}
+
+# The manifest names the files, and the folders that were made for them, also by an earlier run. Files of an earlier
+# version that this one no longer has go.
 copy() {
-  local old=''
+  local old='' name=${manifest#"$destdir"}
   [ -f "$manifest" ] && old=$(cat "$manifest")
   if [ -n "$destdir" ]; then meson install -C "$build_dir" --no-rebuild --destdir "$destdir" >/dev/null
   else meson install -C "$build_dir" --no-rebuild >/dev/null
   fi
   mkdir -p "${manifest%/*}"
-  { grep -v '^#' "$build_dir/meson-logs/install-log.txt" | sed "s|^$destdir/|/|"; printf '%s\n' "${manifest#"$destdir"}"; } | sort -u >"$manifest.new"
+  { sed -n "s|^$destdir/|/|p" "$build_dir/meson-logs/install-log.txt"; printf '%s\n' "$name" "${name%/*}"; } | sort -u >"$manifest.new"
   mv "$manifest.new" "$manifest"
-  printf '%s\n' "$old" | grep -vxFf "$manifest" | while read -r file; do
-    [ -z "$file" ] || rm -f -- "$destdir$file"
-  done || true
+  printf '%s\n' "$old" | { grep -vxFf "$manifest" || true; } | remove >>"$manifest"
 }
 
 accounts() {
@@ -131,23 +141,17 @@ install_all() {
 
 attached() { find /run/virtdisk/disks -type f 2>/dev/null; }
 
-detach_all() {
-  local device
-  vd_bus_answers || vd_die "the system bus does not answer, so nothing can be detached"
-  "$prefix/bin/virtdisk" list --json | sed -n 's/.*"device" *: *"\([^"]*\)".*/\1/p' | while read -r device; do
-    "$prefix/bin/virtdisk" detach --force "$device"
-  done
-}
+devices() { "$prefix/bin/virtdisk" list | awk '$1 ~ "^/dev/" {print $1}'; }
 
-remove_files() {
-  local file
-  while read -r file; do
-    rm -f -- "$destdir$file"
-  done <"$manifest.going"
-  rm -f "$manifest.going"
-  for file in share/virtdisk libexec/virtdisk include/virtdisk; do
-    rmdir "$destdir$prefix/$file" 2>/dev/null || true
+# In rounds, since an image that lies on another disk goes before that disk.
+detach_all() {
+  local device left before=''
+  vd_bus_answers || vd_die "the system bus does not answer, so nothing can be detached"
+  while left=$(devices) && [ -n "$left" ] && [ "$left" != "$before" ]; do
+    for device in $left; do "$prefix/bin/virtdisk" detach --force "$device" || true; done
+    before=$left
   done
+  [ -z "$left" ] || vd_die "cannot detach ${left//$'\n'/, }"
 }
 
 remove_accounts() {
@@ -158,24 +162,37 @@ remove_accounts() {
   fi
 }
 
+# Only those that were started here. What a bus or an udevd leaves in /run would pass for one that runs.
+stop_servers() {
+  vd_stop "$started/polkitd.pid" polkitd
+  if [ -f "$started/dbus-daemon.pid" ]; then
+    vd_stop "$started/dbus-daemon.pid" dbus-daemon
+    rm -f /run/dbus/pid /run/dbus/system_bus_socket
+    rmdir /run/dbus 2>/dev/null || true
+  fi
+  if [ -f "$started/udevd.pid" ]; then
+    vd_stop "$started/udevd.pid" systemd-udevd
+    rm -rf /run/udev
+  fi
+}
+
 uninstall_all() {
+  local files
   [ -f "$manifest" ] || vd_die "not installed with this script (no $manifest)"
   if [ -z "$destdir" ] && [ -n "$(attached)" ]; then
     [ "$force" = yes ] || vd_die "disks are attached: detach them (virtdisk list), or use --force"
     detach_all
   fi
-  mv "$manifest" "$manifest.going"
+  files=$(cat "$manifest")
   if [ -z "$destdir" ]; then
     ! vd_booted || systemctl disable --quiet --now virtdiskd.service virtdisk-boot.service 2>/dev/null || true
     stop_service
   fi
-  remove_files
+  printf '%s\n' "$files" | remove >/dev/null
   if [ -n "$destdir" ]; then vd_say "removed from $destdir"; return; fi
   ldconfig
   reload
-  vd_stop "$started/polkitd.pid" polkitd
-  vd_stop "$started/dbus-daemon.pid" dbus-daemon
-  vd_stop "$started/udevd.pid" systemd-udevd
+  stop_servers
   remove_accounts
   rm -rf "$started" /run/virtdisk /var/log/virtdiskd.log
   rmdir /var/lib/virtdisk/boot /var/lib/virtdisk 2>/dev/null || [ ! -d /var/lib/virtdisk ] || vd_say "boot records stay in /var/lib/virtdisk"
