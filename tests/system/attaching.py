@@ -70,6 +70,14 @@ class TestCase(testbed.TestCase):
         terminal.expect("holding")
         return terminal
 
+    def mount_noticed(self, image, device, name="mnt"):
+        """Mounts, and waits until the service knows: a mount that comes and goes between two of its looks is none."""
+        point = self.bed.mount(device, name)
+        self.bed.wait(lambda: any(image in text and "WasMounted=true" in text
+                                  for text in map(testbed.read, testbed.files(f"{testbed.RUNDIR}/disks"))),
+                      f"the mount of {os.path.basename(image)} to be recorded")
+        return point
+
     def state(self, image):
         """State of the disk of this image on the bus; None: not attached."""
         for interfaces in self.root.objects().values():

@@ -190,7 +190,7 @@ class DetachOnUnmount(TestCase):
     def test_ends_some_time_after_the_unmount(self):
         image = self.image()
         _, device, _ = self.root.attach_image(image, detach_on_unmount=True)
-        point = self.bed.mount(device)
+        point = self.mount_noticed(image, device)
         self.bed.unmount(point)
         began = time.monotonic()
         self.wait_gone(image)
@@ -204,16 +204,16 @@ class DetachOnUnmount(TestCase):
             self.image(name) for name in ("clock.img", "never.img", "again.img", "twice.img", "without.img"))
         devices = {image: self.root.attach_image(image, detach_on_unmount=image != without)[1]
                    for image in (clock, never, again, twice, without)}
-        kept = [self.bed.mount(devices[twice], "twice-1")]
+        kept = [self.mount_noticed(twice, devices[twice], "twice-1")]
         other = self.bed.mount(devices[twice], "twice-2")
         point = self.bed.mount(devices[without], "without")
         self.bed.unmount(point)
         self.bed.unmount(other)
-        point = self.bed.mount(devices[again], "again")
+        point = self.mount_noticed(again, devices[again], "again")
         self.bed.unmount(point)
         self.bed.mount(devices[again], "again")
         kept.append(point)
-        point = self.bed.mount(devices[clock], "clock")
+        point = self.mount_noticed(clock, devices[clock], "clock")
         self.bed.unmount(point)
         self.wait_gone(clock)
         for image in (never, again, twice, without):
@@ -231,14 +231,14 @@ class DetachOnUnmount(TestCase):
         subprocess.run(["sfdisk", "-q", image], input="label: gpt\n,8M\n,8M\n", text=True, check=True)
         _, device, _ = self.root.attach_image(image, detach_on_unmount=True)
         images.make_fs(device + "p2")
-        point = self.bed.mount(device + "p2")
+        point = self.mount_noticed(image, device + "p2")
         self.bed.unmount(point)
         self.wait_gone(image)
 
     def test_busy_at_that_time_goes_with_the_holder(self):
         image = self.image()
         _, device, _ = self.root.attach_image(image, detach_on_unmount=True)
-        point = self.bed.mount(device)
+        point = self.mount_noticed(image, device)
         holder = self.holder(device)
         self.bed.unmount(point)
         self.bed.wait(lambda: self.state(image) == "detach-pending", "the disk to wait for the holder")
