@@ -16,6 +16,9 @@ typedef struct {
                       gboolean *ret_pending, GError **error);
   /* Undoes what attach has just made, held or not. In a thread; may block. */
   void (*abandon)(VdAttachment *attachment);
+  /* Makes the node of an attachment that has ended without release safe for its next user. In a thread; may
+   * block. */
+  void (*reclaim)(const VdAttachment *attachment);
   /* Whether the kernel still has this very attachment. Any thread; does not block. */
   gboolean (*is_live)(const VdAttachment *attachment);
   /* Adds those found in the kernel. (element VdAttachment*) */

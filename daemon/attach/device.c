@@ -54,8 +54,46 @@ static void stop_listening(VdDevice *self)
   g_clear_pointer(&live_events, vd_uevents_free);
 }
 
+/* How a device came to be gone. */
+typedef enum {
+  GONE_RELEASED, /* by us, and its node was ours again before */
+  GONE_LOST,     /* by others */
+} Gone;
+
+typedef struct {
+  const VdRoute *route;
+  VdAttachment *attachment;
+} ReclaimOp;
+
+static void reclaim_op_free(gpointer data)
+{
+  ReclaimOp *op = data;
+
+  vd_attachment_free(op->attachment);
+  g_free(op);
+}
+
+static void reclaim_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  const ReclaimOp *op = data;
+
+  op->route->reclaim(op->attachment);
+  g_task_return_boolean(task, TRUE);
+}
+
+/* The next user of the name must not find it open to ours. */
+static void reclaim(VdDevice *self)
+{
+  g_autoptr(GTask) task = g_task_new(NULL, NULL, NULL, NULL);
+  ReclaimOp *op = g_new(ReclaimOp, 1);
+
+  *op = (ReclaimOp){self->route, vd_attachment_copy(self->attachment)};
+  g_task_set_task_data(task, op, reclaim_op_free);
+  vd_offload(task, reclaim_in_thread);
+}
+
 /* The only place where a device becomes gone. */
-static void mark_gone(VdDevice *self)
+static void mark_gone(VdDevice *self, Gone how)
 {
   VdDeviceGoneFunc func = self->gone_func;
   const VdAttachment *attachment = self->attachment;
@@ -67,10 +105,10 @@ static void mark_gone(VdDevice *self)
   self->owned = FALSE;
   self->gone_func = NULL;
   stop_listening(self);
-  vd_hints_remove(attachment->rundir, attachment->name, attachment->diskseq);
-  /* Another program has detached it; the next user of the name must not find it open to ours. */
-  if (!vd_sysfs_exists(NULL, attachment->name, "loop/backing_file"))
-    vd_node_take_back(attachment->path, &attachment->owner);
+  if (how == GONE_LOST)
+    reclaim(self);
+  else
+    vd_hints_remove(attachment->rundir, attachment->name, attachment->diskseq);
   if (func != NULL)
     func(self, self->gone_data);
   vd_device_unref(self);
@@ -91,8 +129,12 @@ static void on_uevent(const VdUevent *event, gpointer user_data)
     if (concerns(event, device) && !device->route->is_live(device->attachment))
       g_ptr_array_add(lost, vd_device_ref(device));
   }
-  for (guint i = 0; i < lost->len; i++)
-    mark_gone(g_ptr_array_index(lost, i));
+  for (guint i = 0; i < lost->len; i++) {
+    VdDevice *device = g_ptr_array_index(lost, i);
+
+    /* While we detach it ourselves, that thread sees to the node. */
+    mark_gone(device, device->detaching ? GONE_RELEASED : GONE_LOST);
+  }
 }
 
 static void start_listening(VdDevice *self)
@@ -113,7 +155,7 @@ static void start_listening(VdDevice *self)
 
 static gboolean on_gone_before(gpointer user_data)
 {
-  mark_gone(user_data);
+  mark_gone(user_data, GONE_LOST);
   return G_SOURCE_REMOVE;
 }
 
@@ -410,7 +452,7 @@ static void detach_done(GObject *source, GAsyncResult *result, gpointer user_dat
     return;
   }
   if (!op->pending)
-    mark_gone(op->device);
+    mark_gone(op->device, GONE_RELEASED);
   g_task_return_boolean(task, TRUE);
 }
 
@@ -466,6 +508,20 @@ static void adopt_found(GPtrArray *devices, GPtrArray *live_files, const VdRoute
   }
 }
 
+/* A device that ended while no service was there to see it. */
+static void reclaim_forgotten(const char *rundir, const char *name, guint64 diskseq)
+{
+  g_autoptr(VdAttachment) attachment = vd_attachment_new(rundir);
+
+  attachment->name = g_strdup(name);
+  attachment->path = g_strconcat("/dev/", name, NULL);
+  attachment->diskseq = diskseq;
+  attachment->owner.set = vd_hints_read_owner(rundir, name, diskseq, &attachment->owner.uid,
+                                              &attachment->owner.gid, &attachment->owner.mode);
+  for (const VdRoute *const *route = vd_routes(); *route != NULL; route++)
+    (*route)->reclaim(attachment);
+}
+
 GPtrArray *vd_device_scan(const char *rundir)
 {
   GPtrArray *devices = g_ptr_array_new_with_free_func((GDestroyNotify)vd_device_unref);
@@ -477,7 +533,7 @@ GPtrArray *vd_device_scan(const char *rundir)
     (*route)->scan(rundir, found);
     adopt_found(devices, live_files, *route, found);
   }
-  vd_hints_sweep(rundir, live_files);
+  vd_hints_sweep(rundir, live_files, reclaim_forgotten);
   return devices;
 }
 

@@ -20,9 +20,12 @@ static char *public_path(const char *rundir, const char *name, guint64 diskseq)
   return g_build_filename(rundir, "udev", file, NULL);
 }
 
-static char *hidden_path(const char *rundir, const char *name)
+/* diskseq 0: of a device that is being made, which the lock on its node keeps to one at a time. */
+static char *hidden_path(const char *rundir, const char *name, guint64 diskseq)
 {
-  return g_strdup_printf("%s/udev/.%s", rundir, name);
+  if (diskseq == 0)
+    return g_strdup_printf("%s/udev/.%s", rundir, name);
+  return g_strdup_printf("%s/udev/.%s.%" G_GUINT64_FORMAT, rundir, name, diskseq);
 }
 
 static gboolean is_property(const char *line)
@@ -77,7 +80,7 @@ static gboolean set_io_error(GError **error, const char *path, int number)
 gboolean vd_hints_prepare(const VdAttachSpec *spec, const char *name, GError **error)
 {
   g_autofree char *directory = g_build_filename(spec->rundir, "udev", NULL);
-  g_autofree char *path = hidden_path(spec->rundir, name);
+  g_autofree char *path = hidden_path(spec->rundir, name, 0);
   g_autoptr(GString) text = compose(spec, error);
   g_autoptr(GError) failure = NULL;
 
@@ -95,23 +98,24 @@ gboolean vd_hints_prepare(const VdAttachSpec *spec, const char *name, GError **e
 
 gboolean vd_hints_publish(const char *rundir, const char *name, guint64 diskseq, GError **error)
 {
-  g_autofree char *from = hidden_path(rundir, name);
+  g_autofree char *hidden = hidden_path(rundir, name, diskseq);
+  g_autofree char *prepared = hidden_path(rundir, name, 0);
   g_autofree char *to = public_path(rundir, name, diskseq);
 
-  return g_rename(from, to) == 0 || set_io_error(error, to, errno);
+  return g_rename(hidden, to) == 0 || g_rename(prepared, to) == 0 || set_io_error(error, to, errno);
 }
 
 void vd_hints_hide(const char *rundir, const char *name, guint64 diskseq)
 {
   g_autofree char *from = public_path(rundir, name, diskseq);
-  g_autofree char *to = hidden_path(rundir, name);
+  g_autofree char *to = hidden_path(rundir, name, diskseq);
 
   g_rename(from, to);
 }
 
 void vd_hints_remove(const char *rundir, const char *name, guint64 diskseq)
 {
-  g_autofree char *hidden = hidden_path(rundir, name);
+  g_autofree char *hidden = hidden_path(rundir, name, diskseq);
   g_autofree char *path = public_path(rundir, name, diskseq);
 
   g_unlink(path);
@@ -153,7 +157,36 @@ gboolean vd_hints_read_owner(const char *rundir, const char *name, guint64 disks
   return TRUE;
 }
 
-void vd_hints_sweep(const char *rundir, GPtrArray *live)
+/* FALSE: not <kernel-name>.<number>. */
+static gboolean split_file_name(const char *entry, char **ret_name, guint64 *ret_diskseq)
+{
+  const char *dot = strchr(entry, '.');
+
+  if (dot == NULL || dot == entry ||
+      !g_ascii_string_to_unsigned(dot + 1, 10, 0, G_MAXUINT64, ret_diskseq, NULL))
+    return FALSE;
+  *ret_name = g_strndup(entry, (gsize)(dot - entry));
+  return TRUE;
+}
+
+gboolean vd_hints_are_public(const char *rundir, const char *name)
+{
+  g_autofree char *directory = g_build_filename(rundir, "udev", NULL);
+  g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
+  const char *entry;
+  guint64 diskseq;
+
+  while (dir != NULL && (entry = g_dir_read_name(dir)) != NULL) {
+    g_autofree char *found = NULL;
+
+    if (split_file_name(entry, &found, &diskseq) && g_str_equal(found, name))
+      return TRUE;
+  }
+  return FALSE;
+}
+
+void vd_hints_sweep(const char *rundir, GPtrArray *live,
+                    void (*each)(const char *rundir, const char *name, guint64 diskseq))
 {
   g_autofree char *directory = g_build_filename(rundir, "udev", NULL);
   g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
@@ -162,7 +195,13 @@ void vd_hints_sweep(const char *rundir, GPtrArray *live)
   while (dir != NULL && (entry = g_dir_read_name(dir)) != NULL) {
     g_autofree char *path = g_build_filename(directory, entry, NULL);
 
-    if (!g_ptr_array_find_with_equal_func(live, entry, g_str_equal, NULL))
-      g_unlink(path);
+    g_autofree char *name = NULL;
+    guint64 diskseq;
+
+    if (g_ptr_array_find_with_equal_func(live, entry, g_str_equal, NULL))
+      continue;
+    if (each != NULL && split_file_name(entry, &name, &diskseq))
+      each(rundir, name, diskseq);
+    g_unlink(path);
   }
 }

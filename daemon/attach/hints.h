@@ -18,11 +18,16 @@ gboolean vd_hints_publish(const char *rundir, const char *name, guint64 diskseq,
 /* Takes it away from udev's eyes, so that a device on its way out does not get our owner again; publish
  * brings it back. */
 void vd_hints_hide(const char *rundir, const char *name, guint64 diskseq);
-/* Removes both. */
+/* Removes both; diskseq 0: what was prepared for a device that did not come to be. */
 void vd_hints_remove(const char *rundir, const char *name, guint64 diskseq);
 /* The node's owner, group and mode as the file says; FALSE if it says nothing of them. */
 gboolean vd_hints_read_owner(const char *rundir, const char *name, guint64 diskseq, uid_t *ret_uid,
                              gid_t *ret_gid, mode_t *ret_mode);
-/* Removes every file but those of the live ones (element char*: <kernel-name>.<number>). */
-void vd_hints_sweep(const char *rundir, GPtrArray *live);
+/* TRUE while a file of this kernel name is in udev's eyes: a device that was given to somebody and has not
+ * been cleaned up after. */
+gboolean vd_hints_are_public(const char *rundir, const char *name);
+/* Removes every file but those of the live ones (element char*: <kernel-name>.<number>). each, or NULL:
+ * called before one that udev may have seen is removed. */
+void vd_hints_sweep(const char *rundir, GPtrArray *live,
+                    void (*each)(const char *rundir, const char *name, guint64 diskseq));
 char *vd_hints_file_name(const char *name, guint64 diskseq);

@@ -43,13 +43,16 @@ void vd_loop_abandon(VdAttachment *attachment)
   struct loop_info64 info;
   vd_autofd fd = vd_steal_fd(&attachment->hold_fd);
 
-  forget(attachment);
   if (fd < 0)
     fd = open_device(attachment, 0);
-  if (fd >= 0 && vd_loop_is_ours(fd, attachment, &info)) {
-    vd_node_take_back(attachment->path, &attachment->owner);
-    ioctl(fd, LOOP_CLR_FD);
+  if (fd < 0 || !vd_loop_is_ours(fd, attachment, &info)) {
+    vd_clear_fd(&fd);
+    vd_loop_reclaim(attachment);
+    return;
   }
+  forget(attachment);
+  vd_node_take_back(attachment->path, &attachment->owner);
+  ioctl(fd, LOOP_CLR_FD);
   vd_clear_fd(&fd);
   if (!vd_uevents_wait(events, is_gone, attachment, VD_DETACH_DEADLINE_MS, NULL))
     g_warning("%s is still in use by others; the kernel drops it after them", attachment->path);
@@ -151,6 +154,13 @@ static gboolean end_gone(const VdAttachment *attachment)
   return TRUE;
 }
 
+/* Gone by other hands. */
+static gboolean end_lost(const VdAttachment *attachment)
+{
+  vd_loop_reclaim(attachment);
+  return TRUE;
+}
+
 static gboolean fail_wait(const VdAttachment *attachment, GCancellable *cancellable, GError **error)
 {
   if (g_cancellable_is_cancelled(cancellable))
@@ -216,15 +226,19 @@ gboolean vd_loop_release(const VdAttachment *attachment, VdDetachMode mode, GCan
   seen = open_device(attachment, 0);
   if (seen < 0 && vd_loop_is_live(attachment))
     return fail_open(attachment, error);
-  if (seen < 0 || !vd_loop_is_ours(seen, attachment, &info))
-    return end_gone(attachment);
+  if (seen < 0 || !vd_loop_is_ours(seen, attachment, &info)) {
+    vd_clear_fd(&seen);
+    return end_lost(attachment);
+  }
   outcome = claim(attachment, events, cancellable, &fd, &holders);
   if (outcome == CLAIM_BUSY && mode == VD_DETACH_WHEN_IDLE)
     return arm(attachment, &seen, ret_pending);
   if (outcome == CLAIM_BUSY)
     return fail_busy(attachment, holders, error);
-  if (outcome == CLAIM_GONE)
-    return end_gone(attachment);
+  if (outcome == CLAIM_GONE) {
+    vd_clear_fd(&seen);
+    return end_lost(attachment);
+  }
   if (outcome == CLAIM_FAILED)
     return fail_open(attachment, error);
   vd_clear_fd(&seen);

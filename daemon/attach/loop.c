@@ -151,7 +151,7 @@ typedef enum {
   TRY_FAILED,
 } Try;
 
-static Try open_node(Node *node, int number, gboolean read_only, GError **error)
+static Try open_node(Node *node, int number, const char *rundir, gboolean read_only, GError **error)
 {
   struct stat status;
 
@@ -171,6 +171,9 @@ static Try open_node(Node *node, int number, gboolean read_only, GError **error)
     return TRY_FAILED;
   }
   if (flock(node->fd, LOCK_EX | LOCK_NB) != 0)
+    return TRY_PAUSE;
+  /* Who had it before may have it open yet. */
+  if (vd_hints_are_public(rundir, node->name))
     return TRY_PAUSE;
   if (read_only)
     return TRY_DONE;
@@ -255,7 +258,7 @@ static Try try_device(int number, const VdAttachSpec *spec, VdAttachment **ret_m
   g_auto(Prepared) prepared = {.rundir = spec->rundir};
   g_auto(LoopGuard) guard = {.node = &node};
   struct loop_config config = make_config(spec);
-  Try opened = open_node(&node, number, spec->read_only, error);
+  Try opened = open_node(&node, number, spec->rundir, spec->read_only, error);
 
   if (opened != TRY_DONE)
     return opened;
@@ -409,5 +412,6 @@ const VdRoute vd_route_loop = {
     .release = vd_loop_release,
     .abandon = vd_loop_abandon,
     .is_live = vd_loop_is_live,
+    .reclaim = vd_loop_reclaim,
     .scan = loop_scan,
 };

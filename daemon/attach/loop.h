@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The loop driver as a way to attach. loop.c makes devices and finds them, loop-release.c gives them back. */
+/* The loop driver as a way to attach. loop.c makes devices and finds them, loop-release.c gives them back,
+ * loop-reclaim.c looks after those that ended by themselves. */
 #pragma once
 
 #include "attach/choose.h"
@@ -12,6 +13,8 @@ extern const VdRoute vd_route_loop;
 gboolean vd_loop_release(const VdAttachment *attachment, VdDetachMode mode, GCancellable *cancellable,
                          gboolean *ret_pending, GError **error);
 void vd_loop_abandon(VdAttachment *attachment);
+/* Cleans up after a device that is gone, and was not released by us. In a thread; may block. */
+void vd_loop_reclaim(const VdAttachment *attachment);
 gboolean vd_loop_is_live(const VdAttachment *attachment);
 /* TRUE if fd is a loop device with this very attachment. */
 gboolean vd_loop_is_ours(int fd, const VdAttachment *attachment, struct loop_info64 *ret_info);

@@ -213,7 +213,7 @@ TEST_F(DetachTest, WhenIdleWaitsForTheMount)
   RunUntil([&] { return gone.calls > 0; });
   EXPECT_EQ(gone.calls, 1);
   EXPECT_TRUE(Loops().empty());
-  EXPECT_EQ(HintFiles(), 0u);
+  RunUntil([&] { return HintFiles() == 0; });
 }
 
 TEST_F(DetachTest, WhenIdleWaitsForTheProcess)
@@ -238,7 +238,7 @@ TEST_F(DetachTest, DetachedByLosetupIsNoticed)
     GTEST_SKIP() << "needs losetup";
   RunUntil([&] { return gone.calls > 0; });
   EXPECT_EQ(gone.calls, 1);
-  EXPECT_EQ(HintFiles(), 0u);
+  RunUntil([&] { return HintFiles() == 0; });
 }
 
 TEST_F(DetachTest, NextUserOfTheNameIsNeverTouched)

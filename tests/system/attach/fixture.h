@@ -106,6 +106,8 @@ protected:
     vd_loop_step_hook = nullptr;
     if (dir.empty())
       return;
+    // A device that ended by other hands is cleaned up after in a thread.
+    RunUntil([&] { return Loops().empty() && HintFiles() == 0; });
     EXPECT_EQ(Loops(), std::vector<std::string>()) << "loop devices are left behind";
     EXPECT_EQ(HintFiles(), 0u) << "files for udev are left behind";
     Clean();

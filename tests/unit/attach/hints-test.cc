@@ -115,7 +115,7 @@ TEST_F(Hints, SweepKeepsTheLive)
   g_ptr_array_add(names, const_cast<char *>(live[0]));
   for (const char *file : {"run/udev/loop3.27", "run/udev/loop3.26", "run/udev/loop4.27", "run/udev/.loop3"})
     tree.File(file, "VIRTDISK_TAG=\"ab12\"\n");
-  vd_hints_sweep(spec.rundir, names);
+  vd_hints_sweep(spec.rundir, names, nullptr);
   g_ptr_array_unref(names);
   EXPECT_TRUE(tree.Has("run/udev/loop3.27"));
   EXPECT_FALSE(tree.Has("run/udev/loop3.26"));
