@@ -20,11 +20,18 @@ gboolean vd_agent_is_useful(void)
   return isatty(STDIN_FILENO) && (isatty(STDOUT_FILENO) || isatty(STDERR_FILENO));
 }
 
+/* Where the session's own agent goes first. polkit 126 finds no fallback for a caller without a session. */
+static gboolean is_graphical(void)
+{
+  return g_getenv("DISPLAY") != NULL || g_getenv("WAYLAND_DISPLAY") != NULL;
+}
+
 VdAgent *vd_agent_new(GCancellable *cancellable)
 {
   g_autoptr(VdAgent) self = g_new0(VdAgent, 1);
   g_autoptr(PolkitSubject) subject = polkit_unix_process_new_for_owner(getpid(), 0, -1);
-  g_autoptr(GVariant) options = g_variant_ref_sink(g_variant_new_parsed("{'fallback': <true>}"));
+  g_autoptr(GVariant) options =
+      g_variant_ref_sink(g_variant_new_parsed("{'fallback': <%b>}", is_graphical()));
   g_autoptr(GError) error = NULL;
 
   self->cancellable = g_object_ref(cancellable);
