@@ -35,7 +35,8 @@ static char *make_directory(const char *device, GError **error)
   g_autofree char *name = g_path_get_basename(device);
   char *path = g_build_filename(VD_MOUNT_ROOT, name, NULL);
 
-  if (g_mkdir_with_parents(path, 0700) == 0)
+  /* Above the superuser's is everybody's. */
+  if (g_mkdir_with_parents(VD_MOUNT_PARENT, 0755) == 0 && g_mkdir_with_parents(path, 0700) == 0)
     return path;
   g_set_error(error, VD_EXIT_ERROR, VD_EXIT_FAILURE, "Cannot make the directory %s: %s", path,
               g_strerror(errno));

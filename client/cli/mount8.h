@@ -5,7 +5,8 @@
 #include <gio/gio.h>
 
 /* Below it directories are made for mounts that name none, and removed again. */
-#define VD_MOUNT_ROOT "/run/media/root"
+#define VD_MOUNT_PARENT "/run/media"
+#define VD_MOUNT_ROOT VD_MOUNT_PARENT "/root"
 
 /* nosuid and nodev, then the options given, which may say otherwise. options: or NULL. (transfer full) */
 char *vd_mount8_make_options(const char *options);
