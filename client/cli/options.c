@@ -67,6 +67,10 @@ static gboolean check_count(const VdVerb *verb, char **arguments, GError **error
 {
   guint n = arguments != NULL ? g_strv_length(arguments) : 0;
 
+  if (n > 0 && g_strv_contains((const char *const *)arguments, "")) {
+    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "An argument is empty");
+    return FALSE;
+  }
   if (n >= verb->min_arguments && n <= verb->max_arguments)
     return TRUE;
   if (verb->arguments == NULL)

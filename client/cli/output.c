@@ -64,9 +64,12 @@ static const char *find_holders(const GError *error, const char **ret_separator)
   return NULL;
 }
 
+/* The service ends its messages in the name and number of the error, which is no part of the last holder. */
 static void append_holders(GString *out, const char *holders)
 {
-  g_auto(GStrv) each = g_strsplit(holders, "; ", -1);
+  const char *code = g_strrstr(holders, " (ERROR_");
+  g_autofree char *names = code != NULL ? g_strndup(holders, (gsize)(code - holders)) : g_strdup(holders);
+  g_auto(GStrv) each = g_strsplit(names, "; ", -1);
 
   for (char **holder = each; *holder != NULL; holder++) {
     g_autofree char *shown = vd_value_printable(*holder);

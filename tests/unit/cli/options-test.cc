@@ -89,6 +89,7 @@ INSTANTIATE_TEST_SUITE_P(All, Usage,
                                          std::vector<const char *>{"list", "x"},
                                          std::vector<const char *>{"attach"},
                                          std::vector<const char *>{"attach", "a", "b"},
+                                         std::vector<const char *>{"attach", ""},
                                          std::vector<const char *>{"detach", "a", "--read-only"},
                                          std::vector<const char *>{"attach", "a", "--sector-size=x"},
                                          std::vector<const char *>{"mount", "a", "b", "c"}));

@@ -69,7 +69,7 @@ TEST(Error, BusyNamesEachHolderOnALineWithAHint)
 {
   EXPECT_EQ(describe(VIRTDISK_ERROR_BUSY,
                      "/dev/loop3 is in use: /dev/loop3p1 is mounted on /mnt; /mnt is in use by "
-                     "bash (pid 4711); /dev/dm-0 is built on /dev/loop3p2"),
+                     "bash (pid 4711); /dev/dm-0 is built on /dev/loop3p2 (ERROR_BUSY, 170)"),
             "/dev/loop3 is in use\n"
             "  /dev/loop3p1 is mounted on /mnt (hint: virtdisk unmount, or detach --force)\n"
             "  /mnt is in use by bash (pid 4711) (hint: end that program or let it close its files)\n"
