@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* virtdiskd: options, signals, the bus name. Everything else is elsewhere. */
+#include <fcntl.h>
 #include <gio/gio.h>
 #include <glib-unix.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "config.h"
@@ -17,6 +19,7 @@
 #include "bus/service.h"
 #include "manager.h"
 #include "names.h"
+#include "util/cleanup.h"
 
 typedef struct {
   char *bus;
@@ -38,6 +41,7 @@ typedef struct {
   VdManager *manager;
   VdService *service;
   guint owner_id;
+  int rundir_fd;
   int status;
 } Daemon;
 
@@ -157,9 +161,22 @@ static gboolean start_service(Daemon *self, GError **error)
   return TRUE;
 }
 
+/* Two services with one folder would undo each other's attachments. The lock goes with the process. */
+static gboolean lock_rundir(Daemon *self, GError **error)
+{
+  self->rundir_fd = open(self->options.rundir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (self->rundir_fd >= 0 && flock(self->rundir_fd, LOCK_EX | LOCK_NB) == 0)
+    return TRUE;
+  g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno), "%s: %s", self->options.rundir,
+              errno == EWOULDBLOCK ? "another virtdiskd runs here" : g_strerror(errno));
+  return FALSE;
+}
+
 static gboolean start(Daemon *self, GError **error)
 {
   make_core(self);
+  if (!lock_rundir(self, error))
+    return FALSE;
   if (!self->options.attach_boot)
     return start_service(self, error);
   vd_manager_restore(self->manager, NULL);
@@ -222,6 +239,7 @@ static void daemon_clear(Daemon *self)
   g_clear_pointer(&self->opener, vd_opener_unref);
   g_clear_object(&self->connection);
   g_clear_pointer(&self->loop, g_main_loop_unref);
+  vd_clear_fd(&self->rundir_fd);
   g_free(self->options.bus);
   g_free(self->options.rundir);
   g_free(self->options.statedir);
@@ -231,7 +249,7 @@ static void daemon_clear(Daemon *self)
 
 int main(int argc, char **argv)
 {
-  __attribute__((cleanup(daemon_clear))) Daemon self = {.status = EXIT_FAILURE};
+  __attribute__((cleanup(daemon_clear))) Daemon self = {.status = EXIT_FAILURE, .rundir_fd = -1};
   g_autoptr(GError) error = NULL;
 
   setlocale(LC_ALL, "");

@@ -69,7 +69,7 @@ class Runner:
         report = os.path.join(self.scratch, "report.json")
         if os.path.exists(report):
             os.unlink(report)
-        argv = [path, f"--gtest_output=json:{report}", "--gtest_brief=1"]
+        argv = [path, f"--gtest_output=json:{report}"]
         if self.filter and self.filter not in relative:
             argv.append(f"--gtest_filter=*{self.filter}*")
         code, output = self.execute(argv)
