@@ -3,6 +3,7 @@
  */
 #include <locale.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "agent.h"
 #include "config.h"
@@ -90,5 +91,11 @@ int main(int argc, char **argv)
     run(&cli, &command, &error);
   code = finish(&command, error);
   g_clear_object(&cli.client);
+  /* The agent's thread may be reading a key still; exit() waits for the lock of every stream, that one too.
+   */
+  if (vd_interrupt_get() != 0) {
+    fflush(stdout);
+    _exit(code);
+  }
   return code;
 }
