@@ -179,7 +179,7 @@ def long_functions(files):
 def licence(files):
     for path, text in files:
         program = text.startswith("#!")
-        if path.endswith((".c", ".h", ".cc", ".py", ".sh")) or program:
+        if path.endswith((".c", ".h", ".cc", ".py", ".sh", ".xml", ".map", "meson.build")) or program:
             if SPDX not in "\n".join(text.split("\n")[:3]):
                 yield f"{path}:1: lacks '{SPDX}'"
 

@@ -75,6 +75,7 @@ class Rules(unittest.TestCase):
         self.passes(rules.licence, "data/x", "#!/bin/sh\n# SPDX-License-Identifier: LGPL-2.1-or-later\n")
         self.passes(rules.licence, "README.md", "# x\n")
         self.rejects(rules.licence, "daemon/x.c", "int x;\n")
+        self.rejects(rules.licence, "daemon/meson.build", "subdir('x')\n")
         self.rejects(rules.licence, "data/x", "#!/bin/sh\n")
         self.rejects(rules.licence, "daemon/x.c", "/* SPDX-License-Identifier: GPL-3.0-only */\n")
 
