@@ -31,6 +31,15 @@ static gboolean can_be_mounted(GVariant *entry)
   return g_str_equal(usage, "filesystem");
 }
 
+/* Nothing was there when the disk was attached; a file system may have been made since. */
+static gboolean was_blank(GVariant *entry)
+{
+  const char *usage = "";
+
+  g_variant_lookup(entry, "usage", "&s", &usage);
+  return *usage == '\0';
+}
+
 static char *node_of(GVariant *entry, const char *device)
 {
   const char *node = "";
@@ -56,12 +65,14 @@ static char *choose_number(GVariant *file_systems, const char *device, guint par
 
     if (partition_of(entry) != partition)
       continue;
-    if (can_be_mounted(entry))
+    if (can_be_mounted(entry) || was_blank(entry))
       return node_of(entry, device);
     g_set_error(error, VD_EXIT_ERROR, VD_EXIT_UNUSABLE_IMAGE,
                 "Partition %u of %s has no file system that can be mounted", partition, device);
     return NULL;
   }
+  if (partition == 0)
+    return g_strdup(device);
   g_set_error(error, VD_EXIT_ERROR, VD_EXIT_NOT_FOUND, "%s has no partition %u with a file system", device,
               partition);
   return NULL;
@@ -88,7 +99,9 @@ static char *choose_any(GVariant *file_systems, const char *device, GError **err
     return node_of(first, device);
   if (n == 0)
     g_set_error(error, VD_EXIT_ERROR, VD_EXIT_UNUSABLE_IMAGE,
-                "No file system that can be mounted was found on %s", device);
+                "No file system that can be mounted was found when %s was attached; one made since needs "
+                "--partition (0 is the whole disk)",
+                device);
   else
     g_set_error(error, VD_EXIT_ERROR, VD_EXIT_USAGE,
                 "%s has several file systems, choose one with --partition: %s", device, candidates->str);

@@ -68,6 +68,15 @@ TEST(Choose, NothingToMount)
   EXPECT_EQ(choose(ONE_OF_TWO, 3), "exit 4");
 }
 
+TEST(Choose, MadeSinceTheAttachIsTriedWhenNamed)
+{
+  constexpr const char *blank = "[{'partition': <uint32 1>, 'usage': <''>, 'device': <'/dev/loop3p1'>}]";
+  EXPECT_EQ(choose(blank, VD_PARTITION_ANY), "exit 7");
+  EXPECT_EQ(choose(blank, 1), "/dev/loop3p1");
+  EXPECT_EQ(choose("[]", 0), "/dev/loop3");
+  EXPECT_EQ(choose("[]", 1), "exit 4");
+}
+
 TEST(Choose, NodeOfAPartition)
 {
   g_autofree char *loop = vd_choose_partition_node("/dev/loop3", 2);
