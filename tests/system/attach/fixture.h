@@ -187,11 +187,15 @@ protected:
   static void RunUntil(const std::function<bool()> &done)
   {
     bool expired = false;
+    // What is waited for may be the kernel's doing alone: its events turn the loop too.
+    g_autoptr(VdUevents) events = vd_uevents_new(VD_UEVENTS_KERNEL, nullptr);
     guint watchdog = g_timeout_add_seconds(
         kWatchdogSeconds,
         [](gpointer flag) -> gboolean { return *static_cast<bool *>(flag) = true, G_SOURCE_REMOVE; },
         &expired);
 
+    vd_uevents_attach(
+        events, [](const VdUevent *, gpointer) {}, nullptr);
     while (!done() && !expired)
       g_main_context_iteration(nullptr, TRUE);
     if (!expired)
