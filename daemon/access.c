@@ -346,6 +346,10 @@ static gboolean resolve_node(const VdAttachParams *p, uid_t caller_uid, uid_t fi
   plan->uid = file_uid;
   plan->gid = file_gid;
   plan->mode = file_mode & NODE_MODE_MAX;
+  /* Who has the node of a loop device open for reading may clear it, or put another file under it
+   * (LOOP_CLR_FD, LOOP_CHANGE_FD): no more than who writes to the image could do, so it takes as much. */
+  if ((plan->mode & 0060) != 0060)
+    plan->mode &= ~(mode_t)0070;
   if (plan->read_only)
     plan->mode &= 0440;
   if (!p->has_uid && !p->has_gid && !p->has_mode)

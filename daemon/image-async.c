@@ -3,8 +3,11 @@
 #include "image.h"
 
 #include <fcntl.h>
+#include <sys/xattr.h>
 
 #include "util/offload.h"
+
+#define ACL_XATTR "system.posix_acl_access"
 
 /* new */
 
@@ -126,7 +129,23 @@ gboolean vd_image_lock_finish(VdImage *self, GAsyncResult *result, GError **erro
   return g_task_propagate_boolean(G_TASK(result), error);
 }
 
-/* sizes */
+/* owner and sizes */
+
+gboolean vd_image_owner(VdImage *self, uid_t *ret_uid, gid_t *ret_gid, mode_t *ret_mode)
+{
+  const guint wanted = STATX_UID | STATX_GID | STATX_MODE;
+  struct statx stx;
+
+  if (statx(self->fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, &stx) < 0 ||
+      (stx.stx_mask & wanted) != wanted)
+    return FALSE;
+  *ret_uid = stx.stx_uid;
+  *ret_gid = stx.stx_gid;
+  *ret_mode = stx.stx_mode;
+  if (self->may_hang || fgetxattr(self->fd, ACL_XATTR, NULL, 0) > 0)
+    *ret_mode &= ~(mode_t)S_IRWXG;
+  return TRUE;
+}
 
 gboolean vd_image_sizes(VdImage *self, guint64 *ret_size, guint64 *ret_allocated)
 {

@@ -80,6 +80,12 @@ void vd_image_unref(VdImage *self);
 gboolean vd_image_unchanged(VdImage *self, GError **error);
 void vd_image_unchanged_async(VdImage *self, GAsyncReadyCallback callback, gpointer user_data);
 gboolean vd_image_unchanged_finish(VdImage *self, GAsyncResult *result, GError **error);
+/*
+ * Who owns the file now, and who may do what with it, without asking a server; the group's bits only where
+ * nothing but the group is meant by them (with an access control list they are its mask) and that is known at
+ * once. FALSE: not to be had.
+ */
+gboolean vd_image_owner(VdImage *self, uid_t *ret_uid, gid_t *ret_gid, mode_t *ret_mode);
 /* Bytes in the file and on the host, as far as they are known without asking a server; FALSE: not to be had.
  */
 gboolean vd_image_sizes(VdImage *self, guint64 *ret_size, guint64 *ret_allocated);

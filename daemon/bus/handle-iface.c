@@ -17,16 +17,21 @@ static void examine_attach(VdCall *call)
   VdAttachPlan plan;
   GError *error = NULL;
   VdDisk *disk = call->disk;
+  uid_t uid = disk->image_uid;
+  gid_t gid = disk->image_gid;
+  mode_t mode = disk->image_mode;
 
+  if (call->handle->image != NULL)
+    vd_image_owner(call->handle->image, &uid, &gid, &mode);
   g_variant_get(call->parameters, "(u@a{sv})", &call->attach.flags, &options);
   if (!vd_call_parse_attach_options(call, options, FALSE, &error) ||
-      !vd_access_attach(&call->attach, &call->handle->rights, &disk->facts, call->identity->uid,
-                        disk->image_uid, disk->image_gid, disk->image_mode, &plan, &error) ||
+      !vd_access_attach(&call->attach, &call->handle->rights, &disk->facts, call->identity->uid, uid, gid,
+                        mode, &plan, &error) ||
       !vd_manager_may_attach_handle(call->service->manager, call->handle, &error)) {
     vd_call_fail(call, error);
     return;
   }
-  vd_call_ask_attach(call, disk->display, disk->origin_url, disk->image_uid, plan.lifetime, plan.read_only);
+  vd_call_ask_attach(call, disk->display, disk->origin_url, uid, plan.lifetime, plan.read_only);
   call->ask.format = vd_disk_format(disk);
   vd_call_examined(call);
 }

@@ -226,7 +226,7 @@ TEST_F(Attach, DefaultsFollowTheApi)
   EXPECT_TRUE(plan.partition_scan);
   EXPECT_EQ(plan.size, facts.virtual_size);
   EXPECT_TRUE(plan.whole);
-  EXPECT_EQ(plan.mode, 0640u);
+  EXPECT_EQ(plan.mode, 0600u) << "a group that may not write to the image could do more with its device";
   EXPECT_EQ(plan.uid, 1000u);
   EXPECT_EQ(plan.gid, 1001u);
 }
@@ -288,7 +288,7 @@ TEST_F(Attach, IsoNeedsReadOnlyAndIsACd)
   ASSERT_EQ(code(), -1);
   EXPECT_EQ(plan.sector_size, 2048u);
   EXPECT_FALSE(plan.partition_scan);
-  EXPECT_EQ(plan.mode, 0440u);
+  EXPECT_EQ(plan.mode, 0400u);
 }
 
 TEST_F(Attach, LifetimeWordsAndFlagsAgree)
