@@ -87,6 +87,8 @@ static void on_attached(GObject *source, GAsyncResult *result, gpointer user_dat
 static void attach_item(VdManager *manager, BootItem *item)
 {
   const VdBootRecord *r = item->record;
+  /* Others than root and the image's owner have had no say in it. */
+  gboolean names_node = r->node_mode >= 0 && (r->uid == 0 || r->uid == r->image_uid);
   VdAttachParams params = {
       .flags = r->attach_flags,
       .version = r->restricted_length != 0 ? 2 : 1,
@@ -96,9 +98,9 @@ static void attach_item(VdManager *manager, BootItem *item)
       .sector_size = r->sector_size,
       .has_partition_scan = r->partition_scan >= 0,
       .partition_scan = r->partition_scan > 0,
-      .has_uid = r->node_mode >= 0,
-      .has_gid = r->node_mode >= 0,
-      .has_mode = r->node_mode >= 0,
+      .has_uid = names_node,
+      .has_gid = names_node,
+      .has_mode = names_node,
       .uid = r->node_uid,
       .gid = r->node_gid,
       .mode = r->node_mode >= 0 ? (guint32)r->node_mode : 0,
@@ -142,6 +144,12 @@ static void on_found(GObject *source, GAsyncResult *result, gpointer user_data)
     item->waiting = TRUE;
   } else if (image == NULL) {
     item_done(item, error);
+  } else if (image->st.st_uid != item->record->image_uid) {
+    /* Who may write to the folder may have put another name or a symbolic link there, for root to follow; the
+     * device would be theirs. */
+    item_done(item, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED,
+                                "%s belongs to user %u, not to user %u any more", image->display,
+                                (guint)image->st.st_uid, (guint)item->record->image_uid));
   } else if (!vd_manager_may_attach(VD_MANAGER(source), image, &item->rights, NULL)) {
     item_done(item, NULL); /* attached already */
   } else {

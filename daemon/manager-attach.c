@@ -37,14 +37,20 @@ static void save_boot_free(gpointer data)
   g_free(save);
 }
 
-static VdBootRecord *make_boot_record(VdDisk *disk)
+static VdBootRecord *make_boot_record(VdDisk *disk, VdImage *image)
 {
   const VdAttachPlan *plan = &disk->attachment->plan;
   VdBootRecord *record = g_new(VdBootRecord, 1);
+  uid_t uid = disk->image_uid;
+  gid_t gid;
+  mode_t mode;
+
+  vd_image_owner(image, &uid, &gid, &mode);
 
   *record = (VdBootRecord){
       .path = g_strdup(disk->path),
       .uid = disk->attachment->owner->uid,
+      .image_uid = uid,
       .device_id = disk->device_id,
       .open_flags = plan->direct_io ? 0 : VIRTDISK_OPEN_CACHED_IO,
       .attach_flags = plan->flags,
@@ -73,12 +79,13 @@ static void save_boot_in_thread(GTask *task, gpointer source, gpointer data, GCa
     g_task_return_error(task, error);
 }
 
-static void save_boot_async(VdManager *self, VdDisk *disk, GAsyncReadyCallback callback, gpointer user_data)
+static void save_boot_async(VdManager *self, VdDisk *disk, VdImage *image, GAsyncReadyCallback callback,
+                            gpointer user_data)
 {
   g_autoptr(GTask) task = g_task_new(NULL, NULL, callback, user_data);
   SaveBoot *save = g_new(SaveBoot, 1);
 
-  *save = (SaveBoot){g_strdup(self->statedir), make_boot_record(disk)};
+  *save = (SaveBoot){g_strdup(self->statedir), make_boot_record(disk, image)};
   g_task_set_task_data(task, save, save_boot_free);
   vd_offload(task, save_boot_in_thread);
 }
@@ -121,6 +128,9 @@ static gboolean make_plan(VdHandle *handle, const VdAttachParams *params, VdAtta
                           GError **error)
 {
   VdDisk *disk = handle->disk;
+  uid_t uid;
+  gid_t gid;
+  mode_t mode;
 
   if (!check_state(disk, handle, error))
     return FALSE;
@@ -129,8 +139,14 @@ static gboolean make_plan(VdHandle *handle, const VdAttachParams *params, VdAtta
                 "the service was restarted after this handle was opened: open %s again", disk->display);
     return FALSE;
   }
-  return vd_access_attach(params, &handle->rights, &disk->facts, handle->owner->uid, disk->image_uid,
-                          disk->image_gid, disk->image_mode, ret_plan, error) &&
+  /* As it is now: the disk may have been opened, by somebody, before the file was given to another. */
+  if (!vd_image_owner(handle->image, &uid, &gid, &mode)) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED, "the owner of %s cannot be told any more",
+                disk->display);
+    return FALSE;
+  }
+  return vd_access_attach(params, &handle->rights, &disk->facts, handle->owner->uid, uid, gid, mode, ret_plan,
+                          error) &&
          check_file(disk, handle->image, error);
 }
 
@@ -312,7 +328,7 @@ static void on_device_attached(GObject *source, GAsyncResult *result, gpointer u
     fail_attach(self, disk);
     g_task_return_error(task, error);
   } else if (disk->attachment->plan.lifetime == VD_LIFETIME_BOOT) {
-    save_boot_async(self, disk, on_boot_saved, g_steal_pointer(&task));
+    save_boot_async(self, disk, attach->handle->image, on_boot_saved, g_steal_pointer(&task));
   } else {
     complete(g_steal_pointer(&task));
   }

@@ -33,6 +33,7 @@ static const VdField fields[] = {
     MEMBER("Version", U32, version),
     MEMBER("Path", BYTES, record.path),
     MEMBER("Uid", U32, record.uid),
+    MEMBER("ImageUid", U32, record.image_uid),
     MEMBER("DeviceId", U32, record.device_id),
     MEMBER("OpenFlags", U32, record.open_flags),
     MEMBER("AttachFlags", U32, record.attach_flags),

@@ -10,6 +10,7 @@ typedef struct {
   char *id;   /* name of the record: hex of SHA-256 of the path bytes; set by loading, not read by saving */
   char *path; /* absolute, bytes */
   uid_t uid;  /* who attached; the image is opened as this user, with the groups of the user database */
+  uid_t image_uid; /* who owned the image then; what somebody else owns is not what was asked for */
   guint32 device_id;
   guint32 open_flags;
   guint32 attach_flags;

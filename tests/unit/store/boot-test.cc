@@ -30,6 +30,7 @@ VdBootRecord sample(const char *path = nasty)
   record.partition_scan = -1;
   record.restricted_offset = G_MAXUINT64;
   record.restricted_length = 512;
+  record.image_uid = 1001;
   record.node_uid = VD_UID_INVALID;
   record.node_gid = 44;
   record.node_mode = 0640;
@@ -50,6 +51,7 @@ void expect_same(const VdBootRecord &a, const VdBootRecord &b)
   EXPECT_EQ(a.restricted_offset, b.restricted_offset);
   EXPECT_EQ(a.restricted_length, b.restricted_length);
   EXPECT_EQ(a.node_uid, b.node_uid);
+  EXPECT_EQ(a.image_uid, b.image_uid);
   EXPECT_EQ(a.node_gid, b.node_gid);
   EXPECT_EQ(a.node_mode, b.node_mode);
 }
@@ -95,7 +97,7 @@ TEST_F(Boot, EveryFieldComesBack)
   VdBootRecord record = sample();
 
   if (sizeof(void *) == 8) {
-    EXPECT_EQ(sizeof record, 80u) << "a new member needs a key and a line in this test";
+    EXPECT_EQ(sizeof record, 88u) << "a new member needs a key and a line in this test";
   }
   save(record);
   g_autoptr(GPtrArray) records = vd_boot_load(base.c_str());
