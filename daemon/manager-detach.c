@@ -42,8 +42,12 @@ static char *describe_handles(VdDisk *disk, VdHandle *except)
       g_autofree char *file = g_strdup_printf("/proc/%d/comm", (int)handle->owner->pid);
       g_autofree char *comm = NULL;
 
-      if (g_file_get_contents(file, &comm, NULL, NULL))
-        g_string_append_printf(text, " (%s, pid %d)", g_strchomp(comm), (int)handle->owner->pid);
+      if (g_file_get_contents(file, &comm, NULL, NULL)) {
+        /* A process names itself as it likes. */
+        g_autofree char *name = vd_path_to_display(g_strchomp(comm));
+
+        g_string_append_printf(text, " (%s, pid %d)", name, (int)handle->owner->pid);
+      }
     }
   }
   return g_string_free(g_steal_pointer(&text), FALSE);

@@ -364,7 +364,10 @@ void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, c
   GError *error = NULL;
 
   g_task_set_task_data(task, handle, (GDestroyNotify)vd_handle_unref);
-  if (image->device_id != disk->device_id)
+  /* Its owner has been seen off already: nobody would ever close it. */
+  if (g_cancellable_is_cancelled(cancellable))
+    error = g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_OPERATION_ABORTED, "the caller has gone");
+  else if (image->device_id != disk->device_id)
     error = g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is open as %s already",
                         disk->display, vd_device_id_to_format(disk->device_id));
   if (error == NULL && check_share(disk, rights, &error)) {

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "auth/display.h"
 #include "names.h"
 
 static void call_free(VdCall *call)
@@ -27,12 +28,24 @@ void vd_call_return(VdCall *call, GVariant *value)
   call_free(call);
 }
 
+/* Callers, and processes that are in their way, choose parts of the text: bytes that are no text would end
+ * the service, others would begin a line of the log, and an option may be called by megabytes. */
+#define MAX_MESSAGE_BYTES 32768
+
+static char *presentable(const char *message)
+{
+  g_autofree char *bounded = g_strndup(message, MAX_MESSAGE_BYTES);
+
+  return vd_display_path(bounded);
+}
+
 /* The one way out for failures: what is not ours becomes Internal, and each failure is logged here, once. */
 void vd_call_fail(VdCall *call, GError *error)
 {
   g_autoptr(GError) owned = error;
   VirtdiskError code = owned->domain == VIRTDISK_ERROR ? (VirtdiskError)owned->code : VIRTDISK_ERROR_INTERNAL;
   g_autofree char *uid = NULL;
+  g_autofree char *text = presentable(owned->message);
 
   if (g_error_matches(owned, G_IO_ERROR, G_IO_ERROR_CANCELLED))
     code = VIRTDISK_ERROR_OPERATION_ABORTED;
@@ -40,9 +53,9 @@ void vd_call_fail(VdCall *call, GError *error)
   g_log_structured(G_LOG_DOMAIN, code == VIRTDISK_ERROR_INTERNAL ? G_LOG_LEVEL_WARNING : G_LOG_LEVEL_INFO,
                    VD_LOG_UID, uid, VD_LOG_ERROR, virtdisk_error_to_dbus_name(code), "MESSAGE",
                    "%s refused to uid %s (%s): %s", call->rule != NULL ? call->rule->method : "call", uid,
-                   virtdisk_error_to_dbus_name(code), owned->message);
+                   virtdisk_error_to_dbus_name(code), text);
   g_dbus_method_invocation_return_error(g_steal_pointer(&call->invocation), VIRTDISK_ERROR, code,
-                                        "%s (%s, %u)", owned->message, virtdisk_error_win32_name(code),
+                                        "%s (%s, %u)", text, virtdisk_error_win32_name(code),
                                         virtdisk_error_to_win32(code));
   call_free(call);
 }

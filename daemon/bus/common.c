@@ -3,6 +3,10 @@
 #include "bus/call.h"
 
 #include "names.h"
+#include "nesting.h"
+
+/* Images within images: deeper than anybody goes, and a bound on the walk. */
+#define MAX_NESTING 32
 
 static const VdOption attach_options[] = {
     VD_OPTION(VdCall, "version", U32, attach.version),
@@ -80,9 +84,44 @@ void vd_call_ask_attach(VdCall *call, const char *path, const char *origin_url, 
   call->ask.lifetime = vd_lifetime_to_string(lifetime);
 }
 
+/* TRUE if the image of disk lies on what outer shows, or on what that holds. */
+static gboolean lies_on(VdManager *manager, VdDisk *disk, VdDisk *outer)
+{
+  g_autoptr(VdDisk) host = vd_nesting_find_host(manager, disk->image_dev);
+
+  for (guint level = 0; host != NULL && host != outer && level < MAX_NESTING; level++) {
+    VdDisk *next = vd_nesting_find_host(manager, host->image_dev);
+
+    vd_disk_unref(host);
+    host = next;
+  }
+  return host == outer;
+}
+
+/* One of those that the detach would end and that the caller has not made, or NULL: the disk itself and, with
+ * force, those whose images lie on it. */
+static VdDisk *find_disk_of_others(VdCall *call, VdDisk *disk)
+{
+  g_autoptr(GPtrArray) list = vd_manager_list(call->service->manager);
+
+  if (disk->attachment == NULL)
+    return NULL;
+  if (disk->attachment->owner->uid != call->identity->uid)
+    return disk;
+  for (guint i = 0; call->detach_mode == VD_DETACH_FORCE && disk->attachment->device != NULL && i < list->len;
+       i++) {
+    VdDisk *inner = g_ptr_array_index(list, i);
+
+    if (inner->attachment->owner->uid != call->identity->uid && lies_on(call->service->manager, inner, disk))
+      return inner;
+  }
+  return NULL;
+}
+
 void vd_call_ask_detach(VdCall *call, VdDisk *disk)
 {
-  if (disk->attachment == NULL || disk->attachment->owner->uid == call->identity->uid)
+  disk = find_disk_of_others(call, disk);
+  if (disk == NULL)
     return;
   call->ask.actions[0] = VD_ACTION_MANAGE_OTHERS;
   call->ask.actions[1] = NULL;
@@ -148,8 +187,7 @@ void vd_call_perform_detach(VdCall *call)
 
   /* Somebody may have thought long about it: it need not be the same attachment, or the same owner's, any
    * more. */
-  if (disk->attachment != NULL && disk->attachment->owner->uid != call->identity->uid &&
-      call->ask.actions[0] == NULL && call->identity->uid != 0) {
+  if (call->ask.actions[0] == NULL && call->identity->uid != 0 && find_disk_of_others(call, disk) != NULL) {
     vd_call_fail(call, g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE,
                                            "the disk was attached anew by somebody else meanwhile"));
     return;

@@ -159,8 +159,17 @@ static void take_over(VdService *self)
   g_autoptr(GPtrArray) disks = vd_manager_list(self->manager);
   g_auto(GStrv) names = vd_manager_owner_names(self->manager);
 
-  for (guint i = 0; i < disks->len; i++)
-    on_disk_added(self->manager, g_ptr_array_index(disks, i), self);
+  for (guint i = 0; i < disks->len; i++) {
+    VdDisk *disk = g_ptr_array_index(disks, i);
+    VdDiskAttachment *a = disk->attachment;
+
+    on_disk_added(self->manager, disk, self);
+    if (a->charge != NULL)
+      continue;
+    /* They count as before. More than the quota (of an earlier version) stay, and nothing comes to them. */
+    a->charge = vd_quota_charge(self->quota, a->owner->uid, VD_QUOTA_DISKS, NULL);
+    a->free_charge = (GDestroyNotify)vd_charge_free;
+  }
   for (gsize i = 0; names[i] != NULL; i++)
     get_peer(self, names[i]);
   check_sessions(self);

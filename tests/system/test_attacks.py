@@ -96,6 +96,143 @@ class Devices(Attack):
             with contextlib.suppress(OSError):
                 os.close(kept)
 
+    def test_node_follows_who_owns_the_image_now(self):
+        """Not who owned it when it was opened."""
+        image = self.own_image()
+        handle = self.root.open(image, ALL)
+        os.chown(image, 0, 0)
+        self.root.attach(handle)
+        status = os.stat(self.root.physical_path(handle))
+        self.root.close_handle(handle)
+        self.assertEqual((status.st_uid, status.st_mode & 0o007), (0, 0))
+
+    def test_readers_of_the_image_do_not_rule_the_device(self):
+        """LOOP_CHANGE_FD takes no more than reading, and puts another file under the disk that root has mounted."""
+        image = images.raw(self.path("shared.img"), 1 << 20)
+        os.chown(image, 0, USERS["vd-first"][1])
+        os.chmod(image, 0o640)
+        device = self.root.attach_image(image, read_only=True)[1]
+        try:
+            with self.bed.rights_of("vd-first"), self.assertRaises(PermissionError):
+                os.close(os.open(device, os.O_RDONLY))
+        finally:
+            self.root.detach_image(image)
+
+    def test_mask_of_an_access_control_list_is_no_right_of_the_group(self):
+        image = images.raw(self.path("listed.img"), 1 << 20)
+        os.chown(image, 0, USERS["vd-first"][1])
+        entries = ((1, 6, 0xffffffff), (2, 6, USERS["vd-second"][0]), (4, 0, 0xffffffff), (16, 6, 0xffffffff),
+                   (32, 0, 0xffffffff))
+        try:
+            os.setxattr(image, "system.posix_acl_access",
+                        struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries))
+        except OSError as error:
+            self.skipTest(f"no access control lists here: {error}")
+        self.assertEqual(os.stat(image).st_mode & 0o070, 0o060)
+        device = self.root.attach_image(image)[1]
+        try:
+            self.assertEqual(os.stat(device).st_mode & 0o077, 0)
+        finally:
+            self.root.detach_image(image)
+
+
+class Disks(Attack):
+    def test_force_ends_no_disk_of_others(self):
+        """An image of root's on a file system that a user's disk holds."""
+        self.bed.polkit(manage_volume="yes", manage_others="no")
+        outer = self.image("outer.img", owner="vd-first")
+        user = self.connect("vd-first")
+        device = user.attach_image(outer)[1]
+        point = self.bed.mount(device)
+        inner = images.raw(os.path.join(point, "inner.img"), 1 << 20)
+        self.root.attach_image(inner)
+        self.assertBusError("PrivilegeNotHeld", user.detach_image, outer, force=True)
+        self.assertEqual(len(self.root.all_paths()), 2)
+        self.root.detach_image(inner)
+        user.detach_image(outer, force=True)
+
+    def test_count_goes_on_after_a_restart(self):
+        user = self.connect("vd-first")
+        paths = [self.own_image(f"{i}.img") for i in range(65)]
+        for path in paths[:64]:
+            user.attach_image(path, read_only=True)
+        self.bed.stop_daemon()
+        self.bed.start_daemon()
+        user = self.connect("vd-first")
+        self.assertBusError("LimitExceeded", user.attach_image, paths[64], read_only=True)
+        for path in paths[:64]:
+            user.detach_image(path)
+
+    def test_boot_does_not_follow_the_owner_of_the_folder_elsewhere(self):
+        """root attaches a user's image at boot; by then the user has put a link to root's there."""
+        secret, folder = self.secret(), self.path("home")
+        os.mkdir(folder)
+        os.chown(folder, *USERS["vd-first"][:2])
+        image = self.own_image("home/own.img")
+        self.root.attach_image(image, lifetime="boot")
+        with open(next(os.scandir(os.path.join(self.bed.statedir, "boot")))) as file:
+            record = file.read()
+        name = os.listdir(os.path.join(self.bed.statedir, "boot"))[0]
+        self.root.detach_image(image)
+        self.bed.stop_daemon()
+        self.bed._write(f"state/boot/{name}", record, 0o600)
+        os.unlink(image)
+        os.symlink(secret, image)
+        process = self.bed.start_daemon("--attach-boot", wait=False)
+        self.bed.wait(lambda: self.bed.daemon.poll() is not None, "the boot service to end")
+        self.bed.daemon = None
+        os.unlink(self.bed.path(f"state/boot/{name}"))
+        self.assertEqual([row for row in loops(self.dir)], [], process)
+
+
+class Handles(Attack):
+    def test_none_is_left_to_a_caller_that_has_gone(self):
+        """One that passes a descriptor of an attached image and leaves at once."""
+        image = self.own_image()
+        user = self.connect("vd-first")
+        user.attach_image(image)
+        fd = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for _ in range(30):
+                caller = self.connect("vd-first")
+                caller.begin(testbed.ROOT, testbed.MANAGER, "OpenVirtualDiskFd", "(huua{sv})", 0, DETACH | GET_INFO, 0, {},
+                             fds=[fd])
+                caller.connection.flush_sync()
+                caller.close()
+        finally:
+            os.close(fd)
+        self.bed.wait(lambda: self.state(image) == "attached-not-open", "the handles to be closed")
+        user.detach_image(image)
+
+
+class Texts(Attack):
+    def test_name_of_a_process_is_no_text(self):
+        """The one in whose way a detach is, by name: any bytes."""
+        image = self.own_image()
+        os.chmod(image, 0o644)
+        user = self.connect("vd-first")
+        user.attach_image(image, read_only=True)
+        other = self.connect("vd-second")
+        handle = other.open(image, DETACH | GET_INFO)
+        before, libc = open("/proc/self/comm", "rb").read().strip(), ctypes.CDLL(None)
+        libc.prctl(15, b"\xff\n\x1b[2J", 0, 0, 0)  # PR_SET_NAME
+        try:
+            message = self.assertBusError("Busy", user.detach_image, image)
+        finally:
+            libc.prctl(15, before, 0, 0, 0)
+        self.assertIn("\\xff", message)
+        self.assertNotIn("\x1b", message + self.bed.daemon_log())
+        other.close_handle(handle)
+        user.detach_image(image)
+
+    def test_long_and_crooked_names_of_options(self):
+        user = self.connect("vd-first")
+        message = self.assertBusError("InvalidParameter", user.attach_image, self.own_image(),
+                                      **{"x\x1b[2J\n" + "y" * 100000: testbed.options(mode=0)["mode"]})
+        self.assertFalse("\x1b" in message)
+        self.assertLess(len(message), 50000)
+        self.assertLess(len(self.bed.daemon_log()), 100000)
+
 
 if __name__ == "__main__":
     sys.exit(testbed.main())
