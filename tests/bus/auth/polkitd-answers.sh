@@ -3,9 +3,10 @@
 # What the real polkitd makes of our policy and our rule. Prints "ACTION USER EXIT-STATUS-OF-PKCHECK" lines; everything
 # happens in a mount namespace and on a bus of its own. The users' sessions are made up by a rule that comes first:
 # daemon is an active member of GROUP, bin an inactive one, games active but no member; nobody is left as polkitd sees it.
-# usage: unshare -m polkitd-answers.sh POLICY RULES GROUP
+# Mounting through UDisks2 is asked with a device: loop7 was attached by daemon, loop9 by bin, loop8 by nobody of ours.
+# usage: unshare -m polkitd-answers.sh POLICY RULES MOUNT-RULES GROUP
 set -eu
-policy=$1 rules=$2 group=$3
+policy=$1 rules=$2 mount_rules=$3 group=$4
 polkitd=
 for candidate in /usr/lib/polkit-1/polkitd /usr/libexec/polkitd; do
   [ ! -x "$candidate" ] || polkitd=$candidate
@@ -23,7 +24,24 @@ chmod 755 "$dir"
 
 mkdir "$dir/actions" "$dir/rules" "$dir/empty"
 cp /usr/share/polkit-1/actions/org.freedesktop.policykit.policy "$policy" "$dir/actions"
-cp "$rules" "$dir/rules"
+cp "$rules" "$mount_rules" "$dir/rules"
+cat > "$dir/actions/org.freedesktop.UDisks2.policy" <<POLICY
+<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE policyconfig PUBLIC "-//freedesktop//DTD polkit Policy Configuration 1.0//EN"
+ "http://www.freedesktop.org/software/polkit/policyconfig-1.dtd">
+<policyconfig><action id="org.freedesktop.udisks2.filesystem-mount-system"><description>Mount</description>
+<message>Mount</message><defaults><allow_any>auth_admin</allow_any><allow_inactive>auth_admin</allow_inactive>
+<allow_active>auth_admin</allow_active></defaults></action></policyconfig>
+POLICY
+cat > "$dir/udevadm" <<'UDEVADM'
+#!/bin/sh
+case $* in
+  "info --query=property --name=/dev/loop7") echo DEVNAME=/dev/loop7; echo VIRTDISK_OWNER_UID=$(id -u daemon) ;;
+  "info --query=property --name=/dev/loop9") echo VIRTDISK_OWNER_UID=$(id -u bin) ;;
+  *) echo DEVNAME=/dev/other ;;
+esac
+UDEVADM
+chmod 755 "$dir/udevadm"
 cat > "$dir/rules/00-sessions.rules" <<RULE
 var addRule = polkit.addRule;
 var sessions = {daemon: [true, "$group"], bin: [false, "$group"], games: [true, "games"]};
@@ -32,7 +50,7 @@ polkit.addRule = function(rule) {
     var session = sessions[subject.user];
     if (session === undefined)
       return rule(action, subject);
-    return rule(action, {user: subject.user, active: session[0], isInGroup: function(name) { return name == session[1]; }});
+    return rule(action, {user: subject.user, active: session[0], local: session[0], isInGroup: function(name) { return name == session[1]; }});
   });
 };
 RULE
@@ -40,6 +58,7 @@ chmod -R a+rX "$dir"
 mount --make-rprivate /
 mount --bind "$dir/actions" /usr/share/polkit-1/actions
 mount --bind "$dir/rules" /usr/share/polkit-1/rules.d
+mount --bind "$dir/udevadm" "$(command -v udevadm)"
 [ ! -d /etc/polkit-1/rules.d ] || mount --bind "$dir/empty" /etc/polkit-1/rules.d
 
 cat > "$dir/bus.conf" <<CONF
@@ -60,12 +79,32 @@ read -r _ < "$dir/ready"
 polkit_pid=$!
 timeout 20 gdbus wait --system org.freedesktop.PolicyKit1
 
+# The process, once it is the user's.
+subject_of() {
+  until [ "$(stat -c %U "/proc/$1" 2>/dev/null)" = "$2" ]; do :; done
+  echo "$1"
+}
+
 for action in attach-read-only manage-volume attach-at-boot manage-others; do
   for user in daemon bin games nobody root; do
     status=0
     setpriv --reuid="$user" --clear-groups sh -c 'exec pkcheck --action-id "$1" --process $$' sh \
       "org.virtdisk1.$action" >/dev/null 2>&1 || status=$?
     echo "$action $user $status"
+  done
+done
+
+# Details are taken from root only, as from udisksd; the subject is a process that waits as the user.
+for device in loop7 loop8 loop9; do
+  for user in daemon bin games; do
+    status=0
+    setpriv --reuid="$user" --clear-groups tail -f /dev/null &
+    subject=$!
+    pkcheck --action-id org.freedesktop.udisks2.filesystem-mount-system --detail device "/dev/$device" \
+      --process "$(subject_of "$subject" "$user")" >/dev/null 2>&1 || status=$?
+    kill "$subject"
+    wait "$subject" 2>/dev/null || :
+    echo "mount-$device $user $status"
   done
 done
 sed 's/^/polkitd says: /' "$dir/errors"
