@@ -6,11 +6,16 @@
 
 #include <string.h>
 
-static VdDevice *take_device(GPtrArray *devices, const char *tag)
+/* By the kernel's number of the disk. Who may write to a loop device may give it any tag, also another
+ * disk's; so the tag counts only where the number was not known yet, and what is found that way is undone. */
+static VdDevice *take_device(GPtrArray *devices, const VdRunRecord *record)
 {
-  for (guint i = 0; i < devices->len; i++)
-    if (g_strcmp0(vd_device_get_info(g_ptr_array_index(devices, i))->tag, tag) == 0)
+  for (guint i = 0; i < devices->len; i++) {
+    const VdDeviceInfo *info = vd_device_get_info(g_ptr_array_index(devices, i));
+
+    if (record->diskseq != 0 ? info->diskseq == record->diskseq : g_strcmp0(info->tag, record->tag) == 0)
       return g_ptr_array_steal_index_fast(devices, i);
+  }
   return NULL;
 }
 
@@ -147,7 +152,7 @@ static void forget_boot(VdManager *self, const VdRunRecord *record, VdDevice *de
 
 static void restore_one(VdManager *self, const VdRunRecord *record, GPtrArray *devices)
 {
-  VdDevice *device = take_device(devices, record->tag);
+  VdDevice *device = take_device(devices, record);
 
   forget_boot(self, record, device);
   if (device == NULL) {
@@ -170,8 +175,11 @@ void vd_manager_restore(VdManager *self, const char *bus_id)
   self->bus_id = g_strdup(bus_id);
   for (guint i = 0; i < records->len; i++)
     restore_one(self, g_ptr_array_index(records, i), devices);
-  for (guint i = devices->len; i > 0; i--)
-    if (g_str_has_prefix(vd_device_get_info(g_ptr_array_index(devices, i - 1))->tag, self->instance))
+  for (guint i = devices->len; i > 0; i--) {
+    const char *tag = vd_device_get_info(g_ptr_array_index(devices, i - 1))->tag;
+
+    if (*tag == '\0' || g_str_has_prefix(tag, self->instance))
       undo_device(g_ptr_array_steal_index_fast(devices, i - 1));
+  }
   vd_manager_watch_mounts(self);
 }

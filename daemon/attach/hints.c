@@ -122,6 +122,13 @@ void vd_hints_remove(const char *rundir, const char *name, guint64 diskseq)
   g_unlink(hidden);
 }
 
+gboolean vd_hints_exist(const char *rundir, const char *name, guint64 diskseq)
+{
+  g_autofree char *path = public_path(rundir, name, diskseq);
+
+  return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
 static gboolean find_number(char **lines, const char *key, guint base, guint64 *ret_value)
 {
   for (; *lines != NULL; lines++) {

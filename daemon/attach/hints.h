@@ -20,6 +20,8 @@ gboolean vd_hints_publish(const char *rundir, const char *name, guint64 diskseq,
 void vd_hints_hide(const char *rundir, const char *name, guint64 diskseq);
 /* Removes both; diskseq 0: what was prepared for a device that did not come to be. */
 void vd_hints_remove(const char *rundir, const char *name, guint64 diskseq);
+/* TRUE if we have published the file of this very device. */
+gboolean vd_hints_exist(const char *rundir, const char *name, guint64 diskseq);
 /* The node's owner, group and mode as the file says; FALSE if it says nothing of them. */
 gboolean vd_hints_read_owner(const char *rundir, const char *name, guint64 diskseq, uid_t *ret_uid,
                              gid_t *ret_gid, mode_t *ret_mode);

@@ -337,15 +337,13 @@ char *vd_loop_read_tag(const struct loop_info64 *info)
   return g_strdup(file_name + strlen(VD_LOOP_TAG_PREFIX));
 }
 
+/* The number alone: who may write to the device may change its tag. */
 gboolean vd_loop_is_ours(int fd, const VdAttachment *attachment, struct loop_info64 *ret_info)
 {
-  g_autofree char *tag = NULL;
   guint64 diskseq;
 
-  if (ioctl(fd, LOOP_GET_STATUS64, ret_info) != 0 || ioctl(fd, BLKGETDISKSEQ, &diskseq) != 0)
-    return FALSE;
-  tag = vd_loop_read_tag(ret_info);
-  return diskseq == attachment->diskseq && g_strcmp0(tag, attachment->tag) == 0;
+  return ioctl(fd, LOOP_GET_STATUS64, ret_info) == 0 && ioctl(fd, BLKGETDISKSEQ, &diskseq) == 0 &&
+         diskseq == attachment->diskseq;
 }
 
 gboolean vd_loop_is_live(const VdAttachment *attachment)
@@ -380,9 +378,13 @@ static VdAttachment *scan_one(const char *rundir, const char *name)
 
   if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) != 0)
     return NULL;
-  found->tag = vd_loop_read_tag(&info);
-  if (found->tag == NULL || !read_facts(fd, &info, found))
+  if (!read_facts(fd, &info, found))
     return NULL;
+  found->tag = vd_loop_read_tag(&info);
+  if (found->tag == NULL && !vd_hints_exist(rundir, name, found->diskseq))
+    return NULL;
+  if (found->tag == NULL)
+    found->tag = g_strdup("");
   found->name = g_strdup(name);
   found->path = g_steal_pointer(&path);
   found->owner.set = vd_hints_read_owner(rundir, name, found->diskseq, &found->owner.uid, &found->owner.gid,

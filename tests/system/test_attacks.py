@@ -42,9 +42,7 @@ class Attack(TestCase):
 
     def open_node(self, device, flags=os.O_RDONLY, user="vd-first"):
         with self.bed.rights_of(user):
-            fd = os.open(device, flags | os.O_CLOEXEC)
-        self.addCleanup(lambda: os.close(fd))
-        return fd
+            return os.open(device, flags | os.O_CLOEXEC)
 
     def no_loops_of(self, image):
         self.bed.wait(lambda: not [row for row in loops(self.dir) if row[1].split(" ")[0] == image],
@@ -134,6 +132,43 @@ class Devices(Attack):
             self.assertEqual(os.stat(device).st_mode & 0o077, 0)
         finally:
             self.root.detach_image(image)
+
+    @staticmethod
+    def retag(fd, tag):
+        """What the owner of a writable loop device may write over its name."""
+        info = bytearray(232)
+        fcntl.ioctl(fd, LOOP_GET_STATUS64, info)
+        info[FILE_NAME:FILE_NAME + 64] = tag.encode().ljust(64, b"\0")
+        fcntl.ioctl(fd, LOOP_SET_STATUS64, info)
+
+    def test_tag_changed_by_the_owner_hides_nothing(self):
+        """Neither from a detach nor from the next service."""
+        user, image = self.connect("vd-first"), self.own_image()
+        for restart in (False, True):
+            device = user.attach_image(image)[1]
+            fd = self.open_node(device, os.O_RDWR)
+            self.retag(fd, "")
+            os.close(fd)
+            if restart:
+                self.bed.stop_daemon()
+                self.bed.start_daemon()
+                user = self.connect("vd-first")
+            user.detach_image(image)
+            self.no_loops_of(image)
+
+    def test_tag_of_others_takes_no_disk_from_them(self):
+        user, image, secret = self.connect("vd-first"), self.own_image(), self.secret()
+        device = user.attach_image(image)[1]
+        victim = self.root.attach_image(secret)[0]
+        fd = self.open_node(device, os.O_RDWR)
+        self.retag(fd, "virtdisk1/" + os.path.basename(victim))
+        os.close(fd)
+        self.bed.stop_daemon()
+        self.bed.start_daemon()
+        self.assertEqual(self.root.disk_for_path(secret), victim)
+        self.assertIsNotNone(self.state(image))
+        self.root.detach_image(secret)
+        self.root.detach_image(image)
 
 
 class Disks(Attack):
