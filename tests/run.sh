@@ -16,6 +16,13 @@ source_dir=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=../data/common.sh
 . "$source_dir/data/common.sh"
 
+# In a chroot / is no mount, so nothing can be mounted privately below it; there it becomes one, over /mnt, in a mount
+# namespace that ends with the tests (and with the udevd that they start).
+if [ "$(id -u)" = 0 ] && [ -z "${VIRTDISK_TESTS_ROOT:-}" ] && ! mountpoint -q /; then
+  exec env VIRTDISK_TESTS_ROOT=/mnt unshare --mount --propagation unchanged bash -c \
+    'mount --rbind / /mnt && exec chroot /mnt bash "$@"' bash "$source_dir/tests/run.sh" "$@"
+fi
+
 levels=lint,unit,bus,system deps=yes build_dir=$source_dir/build-tests filter='' list=no meson_args=()
 while [ $# -gt 0 ]; do
   case $1 in
