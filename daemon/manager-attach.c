@@ -272,8 +272,13 @@ static void fail_attach(VdManager *self, VdDisk *disk)
 }
 
 /* The owner may have left, or the handle been closed, while the kernel was at work. */
-static gboolean still_wanted(Attach *attach)
+static gboolean still_wanted(GTask *task)
 {
+  const Attach *attach = g_task_get_task_data(task);
+
+  /* Who asked for it has not been told of it. */
+  if (g_cancellable_is_cancelled(g_task_get_cancellable(task)))
+    return FALSE;
   return attach->disk->attachment->plan.lifetime != VD_LIFETIME_HANDLE ||
          vd_disk_count_handles(attach->disk, NULL) > 0;
 }
@@ -296,8 +301,8 @@ static void complete(GTask *owned)
   vd_manager_watch_device(self, disk);
   vd_manager_watch_mounts(self);
   vd_manager_emit(self, VD_SIGNAL_DISK_ADDED, disk);
-  if (!still_wanted(attach))
-    vd_manager_release(self, disk, "its last handle was closed during the attach");
+  if (!still_wanted(task))
+    vd_manager_release(self, disk, "its caller left during the attach");
   g_task_return_pointer(task, vd_disk_ref(disk), (GDestroyNotify)vd_disk_unref);
 }
 

@@ -7,16 +7,8 @@
 
 #include "attach/mounts.h"
 
-/*
- * btrfs and its like report an anonymous device in st_dev; the mount table knows the block device behind it.
- * Only these types are believed: a FUSE mount says of its source whatever its user likes.
+/* btrfs and its like report an anonymous device in st_dev; the mount table knows the block device behind it.
  */
-static gboolean names_its_device(const VdMount *mount)
-{
-  return (g_strcmp0(mount->fs_type, "btrfs") == 0 || g_strcmp0(mount->fs_type, "bcachefs") == 0) &&
-         g_str_has_prefix(mount->source, "/dev/") && strstr(mount->source, "/..") == NULL;
-}
-
 static dev_t block_device_of(dev_t file_system)
 {
   g_autoptr(GPtrArray) mounts = NULL;
@@ -28,7 +20,7 @@ static dev_t block_device_of(dev_t file_system)
   for (guint i = 0; mounts != NULL && i < mounts->len; i++) {
     const VdMount *mount = g_ptr_array_index(mounts, i);
 
-    if (mount->number == file_system && names_its_device(mount) && stat(mount->source, &st) == 0 &&
+    if (mount->number == file_system && vd_mount_names_device(mount) && stat(mount->source, &st) == 0 &&
         S_ISBLK(st.st_mode))
       return st.st_rdev;
   }

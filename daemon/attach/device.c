@@ -341,9 +341,11 @@ static void on_settled(GObject *source, GAsyncResult *result, gpointer user_data
   GError *error = NULL;
   gboolean settled;
 
+  /* Cancelled: the device may be open to its owner already, and then cannot be undone at once. It is the
+   * caller's to release, and to count until it is gone. */
   if (!vd_settle_wait_finish(op->settle, result, &settled, &error)) {
-    abandon(g_steal_pointer(&task), error);
-    return;
+    g_clear_error(&error);
+    settled = FALSE;
   }
   if (!op->route->is_live(op->made)) {
     abandon(g_steal_pointer(&task), g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_IO,
@@ -539,15 +541,19 @@ GPtrArray *vd_device_scan(const char *rundir)
 
 gboolean vd_device_contains(VdDevice *self, dev_t devno)
 {
-  g_autoptr(GPtrArray) blocks = NULL;
+  g_autofree char *link = NULL, *target = NULL, *disk = NULL, *name = NULL;
 
   if (devno == self->info.number)
     return TRUE;
-  blocks = vd_sysfs_list_blocks(NULL, self->info.name);
-  for (guint i = 0; i < blocks->len; i++)
-    if (((VdSysBlock *)g_ptr_array_index(blocks, i))->devno == devno)
-      return TRUE;
-  return FALSE;
+  /* One look, however many partitions there are: callers ask for each disk, on the main loop. The folder of a
+   * partition lies within its disk's. */
+  link = g_strdup_printf("/sys/dev/block/%u:%u", major(devno), minor(devno));
+  target = major(devno) != 0 ? g_file_read_link(link, NULL) : NULL;
+  if (target == NULL)
+    return FALSE;
+  disk = g_path_get_dirname(target);
+  name = g_path_get_basename(disk);
+  return g_str_equal(name, self->info.name);
 }
 
 static gboolean is_node_of(VdDevice *self, const char *node)
@@ -574,8 +580,8 @@ guint vd_device_count_mounts(VdDevice *self)
   for (guint i = 0; i < mounts->len; i++) {
     const VdMount *mount = g_ptr_array_index(mounts, i);
 
-    /* Major 0: file systems of several disks, known by their source only. */
-    if (major(mount->number) == 0 ? is_node_of(self, mount->source) : vd_device_contains(self, mount->number))
+    if (major(mount->number) == 0 ? vd_mount_names_device(mount) && is_node_of(self, mount->source)
+                                  : vd_device_contains(self, mount->number))
       count++;
   }
   return count;

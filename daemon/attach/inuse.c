@@ -102,7 +102,7 @@ static const VdSysBlock *block_of_mount(const Search *search, const VdMount *mou
 {
   const VdSysBlock *block = find_block(search, mount->number);
 
-  if (block == NULL && major(mount->number) == 0)
+  if (block == NULL && vd_mount_names_device(mount))
     block = find_block_by_node(search, mount->source);
   return block;
 }

@@ -25,6 +25,13 @@ void vd_mount_free(VdMount *self)
   g_free(self);
 }
 
+gboolean vd_mount_names_device(const VdMount *self)
+{
+  return major(self->number) == 0 &&
+         (g_str_equal(self->fs_type, "btrfs") || g_str_equal(self->fs_type, "bcachefs")) &&
+         g_str_has_prefix(self->source, "/dev/") && strstr(self->source, "/..") == NULL;
+}
+
 static gboolean is_octal(char c)
 {
   return c >= '0' && c <= '7';

@@ -15,6 +15,9 @@ typedef struct {
 } VdMount;
 
 void vd_mount_free(VdMount *self);
+/* TRUE if the source is the device by the kernel's word: a file system of several disks, with a number of its
+ * own. A FUSE mount says of its source whatever its user likes. */
+gboolean vd_mount_names_device(const VdMount *self);
 /* text: contents of a mountinfo file. Lines that do not parse are left out. (transfer full) (element
  * VdMount*) */
 GPtrArray *vd_mounts_parse(const char *text);

@@ -24,8 +24,7 @@ static gboolean is_of_disk(const VdMount *mount, GPtrArray *blocks)
 
     if (block->devno == mount->number)
       return TRUE;
-    if (major(mount->number) == 0 && g_str_has_prefix(mount->source, "/dev/") &&
-        g_str_equal(mount->source + strlen("/dev/"), block->name))
+    if (vd_mount_names_device(mount) && g_str_equal(mount->source + strlen("/dev/"), block->name))
       return TRUE;
   }
   return FALSE;

@@ -3,7 +3,10 @@
 #include "bus/call.h"
 
 #include <gio/gunixfdlist.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "dependency.h"
@@ -313,6 +316,21 @@ typedef struct {
   void (*next)(VdCall *call, const struct stat *st);
 } Locate;
 
+/* What is known at once, since a server or a user's FUSE process may take its time over fstat(2). */
+static void look_at(int fd, struct stat *ret_st)
+{
+  const guint wanted = STATX_TYPE | STATX_INO;
+  struct statx stx;
+
+  memset(ret_st, 0, sizeof *ret_st);
+  if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, &stx) < 0)
+    return;
+  ret_st->st_mode = stx.stx_mode;
+  ret_st->st_ino = stx.stx_ino;
+  ret_st->st_dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+  ret_st->st_rdev = makedev(stx.stx_rdev_major, stx.stx_rdev_minor);
+}
+
 static void on_located(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autofree Locate *locate = user_data;
@@ -325,9 +343,8 @@ static void on_located(GObject *source, GAsyncResult *result, gpointer user_data
     vd_call_fail(call, error);
     return;
   }
-  if (fstat(fd, &st) < 0)
-    memset(&st, 0, sizeof st);
-  close(fd);
+  look_at(fd, &st);
+  close(fd); /* O_PATH: its file system is not told */
   locate->next(call, &st);
 }
 

@@ -6,7 +6,9 @@ import ctypes
 import fcntl
 import os
 import struct
+import subprocess
 import sys
+import time
 
 import testbed
 from attaching import ALL, ATTACH_RO, ATTACH_RW, DETACH, GET_INFO, TestCase
@@ -185,6 +187,40 @@ class Disks(Attack):
         self.assertEqual(len(self.root.all_paths()), 2)
         self.root.detach_image(inner)
         user.detach_image(outer, force=True)
+
+    def test_source_of_a_mount_is_what_its_user_says(self):
+        """As with FUSE: a mount that names the disk of others is no use of it, and its end not the disk's."""
+        image = self.image(owner="vd-first")
+        disk, device, _ = self.connect("vd-first").attach_image(image, detach_on_unmount=True)
+        record = os.path.join(testbed.RUNDIR, "disks", os.path.basename(disk))
+        point = self.path("liar")
+        os.mkdir(point)
+        self.bed.run(["mount", "-t", "tmpfs", device, point])
+        try:
+            self.root.all_paths()
+            self.root.all_paths()
+            self.assertIn("WasMounted=false", testbed.read(record))
+        finally:
+            self.bed.run(["umount", point])
+        self.bed.unmount(self.bed.mount(device))
+        self.wait_gone(image)
+
+    def test_many_partitions_hold_nobody_up(self):
+        """What one user's disks are made of is not what another's call takes longer for."""
+        user = self.connect("vd-first")
+        devices = []
+        for i in range(8):
+            path = self.own_image(f"{i}.img", size=300 << 20)
+            with self.bed.rights_of("vd-first"):
+                subprocess.run(["sfdisk", "-q", path], check=True, stdout=subprocess.DEVNULL, text=True,
+                               input="label: gpt\ntable-length: 250\n" + "size=64\n" * 250)
+            devices.append(user.attach_image(path, read_only=True)[1])
+        start = time.monotonic()
+        for _ in range(10):
+            self.root.call(testbed.ROOT, testbed.MANAGER, "GetStorageDependencyInformation", "(sua{sv})", "/", 0, {})
+        self.assertLess(time.monotonic() - start, 1.0)
+        for device in devices:
+            user.detach_image(device)
 
     def test_count_goes_on_after_a_restart(self):
         user = self.connect("vd-first")
