@@ -24,6 +24,8 @@ static void new_free(gpointer data)
 {
   New *new = data;
 
+  if (new->fd >= 0) /* no thread has taken it */
+    vd_offload_close(new->fd);
   g_free(new->path);
   g_free(new->vendor);
   g_free(new);
@@ -33,8 +35,11 @@ static void new_in_thread(GTask *task, gpointer source, gpointer data, GCancella
 {
   New *new = data;
   GError *error = NULL;
-  VdImage *image =
-      vd_image_new(new->fd, new->path, new->device_id, new->vendor, new->want_write, new->open_flags, &error);
+  int fd = new->fd;
+  VdImage *image;
+
+  new->fd = -1;
+  image = vd_image_new(fd, new->path, new->device_id, new->vendor, new->want_write, new->open_flags, &error);
 
   if (image == NULL)
     g_task_return_error(task, error);
