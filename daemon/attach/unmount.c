@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "attach/mounts.h"
 #include "attach/sysfs.h"
@@ -61,7 +62,8 @@ static GPtrArray *read_table(const char *pid)
 }
 
 typedef struct {
-  int fd; /* of the namespace */
+  int fd;   /* of the namespace */
+  int root; /* what / is there to the process that was asked: mount points are told from there (a chroot) */
   GPtrArray *mounts;
 } Namespace;
 
@@ -70,6 +72,7 @@ static void namespace_free(gpointer data)
   Namespace *self = data;
 
   vd_clear_fd(&self->fd);
+  vd_clear_fd(&self->root);
   g_ptr_array_unref(self->mounts);
   g_free(self);
 }
@@ -77,17 +80,20 @@ static void namespace_free(gpointer data)
 static void collect_namespace_of(GPtrArray *namespaces, const char *pid, GPtrArray *blocks)
 {
   g_autofree char *path = g_build_filename("/proc", pid, "ns/mnt", NULL);
+  g_autofree char *root_path = g_build_filename("/proc", pid, "root", NULL);
   g_autoptr(GPtrArray) mounts = read_table(pid);
+  vd_autofd fd = -1, root = -1;
   Namespace *found;
-  int fd;
 
   if (mounts == NULL || !has_any(mounts, blocks))
     return;
   fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0)
+  root = open(root_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0 || root < 0)
     return;
   found = g_new0(Namespace, 1);
-  found->fd = fd;
+  found->fd = vd_steal_fd(&fd);
+  found->root = vd_steal_fd(&root);
   found->mounts = g_steal_pointer(&mounts);
   g_ptr_array_add(namespaces, found);
 }
@@ -110,7 +116,13 @@ static GPtrArray *collect_namespaces(GPtrArray *blocks)
   return namespaces;
 }
 
-static guint unmount_round(int home, GPtrArray *blocks)
+/* setns(2) sets / to the root of the namespace, which need not be the one that its processes have. */
+static gboolean enter(int space, int root)
+{
+  return setns(space, CLONE_NEWNS) == 0 && fchdir(root) == 0 && chroot(".") == 0;
+}
+
+static guint unmount_round(int home, int home_root, GPtrArray *blocks)
 {
   g_autoptr(GPtrArray) namespaces = collect_namespaces(blocks);
   guint undone = 0;
@@ -118,10 +130,10 @@ static guint unmount_round(int home, GPtrArray *blocks)
   for (guint i = 0; i < namespaces->len; i++) {
     const Namespace *space = g_ptr_array_index(namespaces, i);
 
-    if (setns(space->fd, CLONE_NEWNS) == 0)
+    if (enter(space->fd, space->root))
       undone += unmount_listed(space->mounts, blocks);
   }
-  return setns(home, CLONE_NEWNS) == 0 ? undone : 0;
+  return enter(home, home_root) ? undone : 0;
 }
 
 /* A thread of its own, since it leaves the process' view of the file system for a while. */
@@ -130,12 +142,13 @@ static gpointer unmount_in_thread(gpointer data)
   g_autoptr(GPtrArray) blocks = vd_sysfs_list_blocks(NULL, data);
   g_autoptr(GPtrArray) own = read_table("thread-self");
   vd_autofd home = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC);
+  vd_autofd home_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
   guint total = own != NULL ? unmount_listed(own, blocks) : 0, undone = 1;
 
-  if (home < 0 || unshare(CLONE_FS) != 0)
+  if (home < 0 || home_root < 0 || unshare(CLONE_FS) != 0)
     return GUINT_TO_POINTER(total);
   for (guint i = 0; i < MAX_ROUNDS && undone > 0; i++) {
-    undone = unmount_round(home, blocks);
+    undone = unmount_round(home, home_root, blocks);
     total += undone;
   }
   return GUINT_TO_POINTER(total);
