@@ -291,6 +291,24 @@ static VdImage *image_take(int fd, const char *path)
   return self;
 }
 
+/* A descriptor from another mount namespace has a name there that may be anybody's here, and rules go by
+ * names. A name that we may not look at (a FUSE mount, a server) is left: only its owner can have put it
+ * there. */
+static void mark_if_unreachable(VdImage *self)
+{
+  struct stat st;
+  char *marked;
+
+  if (lstat(self->path, &st) == 0 ? st.st_dev == self->st.st_dev && st.st_ino == self->st.st_ino
+                                  : errno != ENOENT && errno != ENOTDIR)
+    return;
+  marked = g_strconcat("(unreachable)", self->path, NULL);
+  g_free(self->path);
+  g_free(self->display);
+  self->path = marked;
+  self->display = vd_path_to_display(marked);
+}
+
 VdImage *vd_image_new(int fd, const char *path, guint32 device_id, const char *vendor, gboolean want_write,
                       guint32 open_flags, GError **error)
 {
@@ -303,6 +321,8 @@ VdImage *vd_image_new(int fd, const char *path, guint32 device_id, const char *v
   self = image_take(fd, path);
   if (!check_descriptor(self, want_write, error))
     return NULL;
+  if (path == NULL)
+    mark_if_unreachable(self);
   if (!vd_image_resolve_type(device_id, vendor, self->path, &self->device_id, error))
     return NULL;
   if (!vd_hostfile_check_use(self->fd, want_write, error) ||

@@ -18,7 +18,7 @@ typedef struct VdImage VdImage;
 struct VdImage {
   gatomicrefcount refs;
   int fd;            /* owned; close-on-exec; a client may share its open file description */
-  char *path;        /* bytes; what the caller named or, for a descriptor, what the kernel calls it */
+  char *path;        /* bytes; what the kernel calls it, after "(unreachable)" if that is another file here */
   char *display;     /* path as UTF-8, the rest escaped */
   gboolean writable; /* fd is O_RDWR */
   struct stat st;    /* when it was opened */

@@ -2,6 +2,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -311,6 +312,19 @@ TEST_F(Image, KeepsTheNameItIsGiven)
   EXPECT_STREQ(image->path, "/x\n\xff.img");
   EXPECT_STREQ(image->display, "/x\\x0a\\xff.img");
   EXPECT_EQ(image->device_id, static_cast<guint32>(VIRTDISK_DEVICE_RAW));
+}
+
+// What a descriptor of another mount namespace is called there may be nothing, or another file, here.
+TEST_F(Image, NameThatLeadsNowhereIsMarked)
+{
+  if (!mount_tmpfs("away"))
+    GTEST_SKIP() << "no right to mount";
+  int fd = open(file("away/disk.raw", 8192).c_str(), O_RDONLY);
+  ASSERT_EQ(umount2((folder + "/away").c_str(), MNT_DETACH), 0);
+  g_autoptr(VdImage) image = make(fd);
+
+  ASSERT_NE(image, nullptr) << error->message;
+  EXPECT_EQ(std::string(image->path).rfind("(unreachable)/", 0), 0u) << image->path;
 }
 
 TEST_F(Image, NoticesChanges)
