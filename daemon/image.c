@@ -121,46 +121,6 @@ gboolean vd_image_resolve_type(guint32 device_id, const char *vendor, const char
   return TRUE;
 }
 
-/* Characters that change the line, the direction or the look of the text around them. The joiners of Persian
- * and of emoji cannot, and stay. */
-static gboolean is_harmless(gunichar character)
-{
-  if (character == 0x200C || character == 0x200D)
-    return TRUE;
-  switch (g_unichar_type(character)) {
-  case G_UNICODE_CONTROL:
-  case G_UNICODE_FORMAT:
-  case G_UNICODE_LINE_SEPARATOR:
-  case G_UNICODE_PARAGRAPH_SEPARATOR:
-  case G_UNICODE_SURROGATE:
-  case G_UNICODE_UNASSIGNED:
-    return FALSE;
-  default:
-    return TRUE;
-  }
-}
-
-char *vd_path_to_display(const char *path)
-{
-  g_autoptr(GString) text = g_string_new(NULL);
-
-  for (const char *p = path; *p;) {
-    gunichar character = g_utf8_get_char_validated(p, -1);
-    gboolean valid = character != (gunichar)-1 && character != (gunichar)-2;
-    gsize length = valid ? (gsize)g_unichar_to_utf8(character, NULL) : 1;
-
-    if (valid && character == '\\')
-      g_string_append(text, "\\\\");
-    else if (valid && is_harmless(character))
-      g_string_append_len(text, p, (gssize)length);
-    else
-      for (gsize i = 0; i < length; i++)
-        g_string_append_printf(text, "\\x%02x", (guchar)p[i]);
-    p += length;
-  }
-  return g_string_free(g_steal_pointer(&text), FALSE);
-}
-
 static const char *name_of_file_type(mode_t mode)
 {
   switch (mode & S_IFMT) {
@@ -253,7 +213,7 @@ static char *presentable_url(const char *text, gsize length)
   if (!g_utf8_validate_len(text, length, NULL))
     return NULL;
   for (const char *p = text; p < text + length; p = g_utf8_next_char(p))
-    if (!is_harmless(g_utf8_get_char(p)))
+    if (!vd_is_harmless(g_utf8_get_char(p)))
       return NULL;
   uri = g_uri_parse(text, flags, NULL);
   if (!uri)

@@ -11,6 +11,7 @@
 #include <gio/gio.h>
 #include <sys/stat.h>
 
+#include "util/display.h"
 #include "virtdisk-enums.h"
 
 typedef struct VdImage VdImage;
@@ -32,13 +33,6 @@ struct VdImage {
 /* Name of the format on the bus ("iso", "vhd", "vhdx", "vhds", "raw"), its vendor's GUID; or NULL. */
 const char *vd_device_id_to_format(guint32 device_id);
 const char *vd_device_id_to_vendor(guint32 device_id);
-
-/*
- * Bytes from outside (a path, a process' name) as text for a log, a prompt, an error: UTF-8 stays; other
- * bytes, control characters, line separators and marks that turn the direction of text become \xNN, a
- * backslash two. (transfer full)
- */
-char *vd_path_to_display(const char *path);
 
 /*
  * What provider the type names. device_id UNKNOWN: the extension of path decides (.iso, .vhd .avhd, .vhdx

@@ -10,8 +10,8 @@
 #include <pwd.h>
 #include <unistd.h>
 
-#include "auth/display.h"
 #include "util/offload.h"
+#include "util/display.h"
 #include "virtdisk-error.h"
 
 /* NULL until the first question that reached polkit's library. Kept for good: libpolkit (seen in 122) leaves
@@ -294,7 +294,7 @@ static void need_owner_name(GTask *task)
 /* Callers choose some of these texts, and the dialog shows them. */
 static void add_detail(PolkitDetails *details, const char *key, const char *value)
 {
-  g_autofree char *text = value != NULL ? vd_display_path(value) : NULL;
+  g_autofree char *text = value != NULL ? vd_text_to_display(value) : NULL;
 
   if (text != NULL)
     polkit_details_insert(details, key, text);

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-#include "auth/display.h"
+#include "util/display.h"
 #include "virtdisk-error.h"
 
 typedef struct {
@@ -79,7 +79,7 @@ static GError *parent_error(int number, const char *display)
 
 GError *vd_opener_error(const VdOpenerReply *answer, const char *path, uid_t uid)
 {
-  g_autofree char *display = vd_display_path(path);
+  g_autofree char *display = vd_text_to_display(path);
 
   switch ((VdOpenerStage)answer->stage) {
   case VD_OPENER_AT_FILE:

@@ -10,9 +10,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "auth/display.h"
 #include "auth/opener-errors.h"
 #include "util/cleanup.h"
+#include "util/display.h"
 #include "virtdisk-error.h"
 
 struct VdOpener {
@@ -148,7 +148,7 @@ static gboolean on_deadline(gpointer user_data)
 {
   g_autoptr(GTask) task = g_object_ref(user_data);
   Call *call = g_task_get_task_data(task);
-  g_autofree char *display = vd_display_path(call->path);
+  g_autofree char *display = vd_text_to_display(call->path);
 
   fail(task, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_TIMED_OUT, "%s did not open within %u ms", display,
                          call->deadline_ms));

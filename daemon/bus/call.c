@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "auth/display.h"
 #include "names.h"
+#include "util/display.h"
 
 static void call_free(VdCall *call)
 {
@@ -36,7 +36,7 @@ static char *presentable(const char *message)
 {
   g_autofree char *bounded = g_strndup(message, MAX_MESSAGE_BYTES);
 
-  return vd_display_path(bounded);
+  return vd_text_to_display(bounded);
 }
 
 /* The one way out for failures: what is not ours becomes Internal, and each failure is logged here, once. */

@@ -3,12 +3,12 @@
 #include <string>
 
 extern "C" {
-#include "auth/display.h"
+#include "util/display.h"
 }
 
 static std::string display(const char *path)
 {
-  g_autofree char *text = vd_display_path(path);
+  g_autofree char *text = vd_text_to_display(path);
 
   return text;
 }
