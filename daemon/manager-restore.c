@@ -115,12 +115,18 @@ static void adopt(VdManager *self, const VdRunRecord *record, VdDevice *device)
     vd_manager_release(self, disk, "the bus of its owner is gone");
 }
 
+/* As image.c makes them. */
+static gboolean is_image_path(const char *path)
+{
+  return path != NULL && (path[0] == '/' || g_str_has_prefix(path, "(unreachable)/"));
+}
+
 static gboolean is_sound(const VdRunRecord *record, VdDevice *device)
 {
   const VdDeviceInfo *info = vd_device_get_info(device);
   g_autoptr(GError) error = NULL;
 
-  if (record->path == NULL || record->uid == VD_UID_INVALID || info->diskseq != record->diskseq ||
+  if (!is_image_path(record->path) || record->uid == VD_UID_INVALID || info->diskseq != record->diskseq ||
       info->image_dev != record->image_dev || info->image_ino != record->image_ino ||
       !vd_facts_check(&record->facts, record->facts.device_id, record->facts.file_size, &error)) {
     g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE",
