@@ -53,7 +53,6 @@ private:
   GDBusObjectManagerServer *objects;
   VdDBusManager *manager;
   VdDBusHandle *handle;
-  guint name = 0;
   guint next = 1;
   std::map<std::string, std::pair<VirtdiskError, std::string>> failures;
   std::vector<std::string> hung;
@@ -81,5 +80,4 @@ public:
 
 private:
   std::vector<guint> registrations;
-  guint name = 0;
 };
