@@ -5,6 +5,47 @@
 #include "util/guid.h"
 #include "vd-dbus.h"
 
+/*
+ * The generated skeleton, which remembers its properties as one value: GetManagedObjects asks each disk for
+ * all of them, and making them one by one takes most of its time.
+ */
+typedef VdDBusDiskSkeleton VdDiskSkeleton;
+typedef VdDBusDiskSkeletonClass VdDiskSkeletonClass;
+static GType vd_disk_skeleton_get_type(void);
+G_DEFINE_FINAL_TYPE(VdDiskSkeleton, vd_disk_skeleton, VD_DBUS_TYPE_DISK_SKELETON)
+
+static GQuark properties_quark(void)
+{
+  return g_quark_from_static_string("virtdisk-properties");
+}
+
+static GVariant *vd_disk_skeleton_get_properties(GDBusInterfaceSkeleton *skeleton)
+{
+  GVariant *known = g_object_get_qdata(G_OBJECT(skeleton), properties_quark());
+
+  if (known == NULL) {
+    known = g_variant_ref_sink(
+        G_DBUS_INTERFACE_SKELETON_CLASS(vd_disk_skeleton_parent_class)->get_properties(skeleton));
+    g_object_set_qdata_full(G_OBJECT(skeleton), properties_quark(), known, (GDestroyNotify)g_variant_unref);
+  }
+  return g_variant_ref(known);
+}
+
+static void vd_disk_skeleton_notify(GObject *object, GParamSpec *property)
+{
+  g_object_set_qdata(object, properties_quark(), NULL);
+  if (G_OBJECT_CLASS(vd_disk_skeleton_parent_class)->notify != NULL)
+    G_OBJECT_CLASS(vd_disk_skeleton_parent_class)->notify(object, property);
+}
+
+static void vd_disk_skeleton_class_init(VdDiskSkeletonClass *klass)
+{
+  G_DBUS_INTERFACE_SKELETON_CLASS(klass)->get_properties = vd_disk_skeleton_get_properties;
+  G_OBJECT_CLASS(klass)->notify = vd_disk_skeleton_notify;
+}
+
+static void vd_disk_skeleton_init(VdDiskSkeleton *self) {}
+
 char *vd_service_disk_path(VdDisk *disk)
 {
   return g_strconcat(VD_DISK_PATH_PREFIX, disk->attachment->tag, NULL);
@@ -94,7 +135,7 @@ GDBusObjectSkeleton *vd_disk_object_new(VdDisk *disk)
 {
   g_autofree char *path = vd_service_disk_path(disk);
   VdDBusObjectSkeleton *skeleton = vd_dbus_object_skeleton_new(path);
-  g_autoptr(VdDBusDisk) object = vd_dbus_disk_skeleton_new();
+  g_autoptr(VdDBusDisk) object = g_object_new(vd_disk_skeleton_get_type(), NULL);
 
   set_image(object, disk);
   set_device(object, vd_device_get_info(disk->attachment->device));
