@@ -86,11 +86,6 @@ VdManager *vd_manager_new(const VdManagerConfig *config)
   return self;
 }
 
-const char *vd_manager_get_rundir(VdManager *self)
-{
-  return self->rundir;
-}
-
 void vd_manager_emit(VdManager *self, guint signal, gpointer subject)
 {
   g_signal_emit(self, signals[signal], 0, subject);
@@ -448,19 +443,6 @@ GPtrArray *vd_manager_list(VdManager *self)
       g_ptr_array_add(list, disk);
   }
   return list;
-}
-
-VdDisk *vd_manager_find_by_tag(VdManager *self, const char *tag)
-{
-  g_autoptr(GPtrArray) list = vd_manager_list(self);
-
-  for (guint i = 0; i < list->len; i++) {
-    VdDisk *disk = g_ptr_array_index(list, i);
-
-    if (g_strcmp0(disk->attachment->tag, tag) == 0)
-      return disk;
-  }
-  return NULL;
 }
 
 VdDisk *vd_manager_find_by_stat(VdManager *self, const struct stat *st)

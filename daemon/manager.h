@@ -96,7 +96,6 @@ gboolean vd_manager_detach_finish(VdManager *self, GAsyncResult *result, gboolea
 
 /* Attached disks. (transfer container) (element VdDisk*, borrowed) */
 GPtrArray *vd_manager_list(VdManager *self);
-VdDisk *vd_manager_find_by_tag(VdManager *self, const char *tag);
 /* st of a block node (device or partition) or of an image file. NULL: none of ours is attached there. */
 VdDisk *vd_manager_find_by_stat(VdManager *self, const struct stat *st);
 
@@ -113,5 +112,3 @@ GStrv vd_manager_sessions(VdManager *self);
 void vd_manager_restore(VdManager *self, const char *bus_id);
 /* The service ends and the disks go on. */
 void vd_manager_relinquish(VdManager *self);
-
-const char *vd_manager_get_rundir(VdManager *self);
