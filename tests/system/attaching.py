@@ -74,7 +74,7 @@ class TestCase(testbed.TestCase):
         """Mounts, and waits until the service knows: a mount that comes and goes between two of its looks is none."""
         point = self.bed.mount(device, name)
         self.bed.wait(lambda: any(image in text and "WasMounted=true" in text
-                                  for text in map(testbed.read, testbed.files(f"{testbed.RUNDIR}/disks"))),
+                                  for text in testbed.texts(f"{testbed.RUNDIR}/disks")),
                       f"the mount of {os.path.basename(image)} to be recorded")
         return point
 

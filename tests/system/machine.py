@@ -54,6 +54,15 @@ def files(directory):
     return sorted(os.path.join(top, name) for top, _, names in os.walk(directory) for name in names)
 
 
+def texts(directory):
+    """Of the files below it. One that is replaced while we look is gone under its old name: left out, not an error."""
+    found = []
+    for path in files(directory):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(read(path))
+    return found
+
+
 def program(build, name):
     """The executable of that name in the build tree, or None."""
     for top, directories, names in os.walk(build):

@@ -210,8 +210,8 @@ class Adoption(Restart):
                 _, device, _ = self.root.attach_image(image, detach_on_unmount=True)
                 if image is not never:
                     points[image] = self.bed.mount(device, os.path.basename(image) + ".mnt")
-            self.bed.wait(lambda: all("WasMounted=true" in testbed.read(path) for path in self.records()
-                                      if "never" not in testbed.read(path)), "the mounts to be recorded")
+            self.bed.wait(lambda: sum("WasMounted=true" in text for text in testbed.texts(f"{RUNDIR}/disks")) == 2,
+                          "the mounts to be recorded")
             end()
             self.bed.unmount(points[meanwhile])
             self.bed.start_daemon()

@@ -22,7 +22,7 @@ from bed import GROUP_VIRTDISK, PASSWORD, RUNDIR, SOURCE, USERS, WORKER, Bed  # 
 from client import (DISK, HANDLE, MANAGER, NAME, PROPERTIES, ROOT, BusError, Client, Pending,  # noqa: F401
                     Terminal, options)
 import tap  # noqa: E402
-from machine import (CALL_DEADLINE, EVENT_DEADLINE, Expired, end_process, files, loops,  # noqa: F401
+from machine import (CALL_DEADLINE, EVENT_DEADLINE, Expired, end_process, files, loops, texts,  # noqa: F401
                      mounts, processes, program, read)
 
 INSIDE = "VIRTDISK_TESTBED_INSIDE"
