@@ -27,6 +27,25 @@ typedef struct _GError GError;
 #define VD_CONTENT_AMBIGUOUS (1U << 1)
 #define VD_CONTENT_ALL_FLAGS (VD_CONTENT_CUT | VD_CONTENT_AMBIGUOUS)
 
+/* Where a differencing image says that its parent lies. Ceilings: places, bytes of one (UTF-8 with its NUL).
+ */
+#define VD_MAX_PARENT_PLACES 12
+#define VD_MAX_PARENT_PATH 1024
+
+typedef enum {
+  VD_PLACE_RELATIVE, /* to the folder of the image */
+  VD_PLACE_ABSOLUTE, /* of a Windows machine: drive letter or UNC; or a bare name (VHD's parent name) */
+  VD_PLACE_VOLUME,   /* begins with a volume's GUID: \\?\Volume{...}\ */
+  VD_PLACE_UNIX,     /* absolute here, from a file:// URL */
+} VdPlaceKind;
+
+/* As written in the image, back slashes and all (UNIX: decoded), in the order in which they are to be tried.
+ */
+typedef struct {
+  uint32_t kind; /* VdPlaceKind */
+  char path[VD_MAX_PARENT_PATH];
+} VdParentPlace;
+
 /* One thing found inside the disk: the whole disk (partition 0) or a partition. Strings end in NUL, UTF-8. */
 typedef struct {
   uint32_t partition; /* 0: the whole disk; else the partition's number, 1..256 */
@@ -59,6 +78,18 @@ typedef struct {
   uint64_t
       smallest_safe_size; /* bytes; end of the last partition (with GPT's backup); 0: no partition table */
   char pt_type[8];        /* gpt, dos, or empty */
+  /* Differencing images, all zero for others. */
+  uint32_t has_parent;
+  uint32_t parent_timestamp; /* VHD: seconds since 2000, 0: none */
+  uint8_t parent_id[16];     /* as printed, first byte first */
+  uint8_t parent_id2[16];    /* VHDX: a second one that fits too; zeros fit nothing */
+  uint32_t n_parent_places;
+  VdParentPlace parent_places[VD_MAX_PARENT_PLACES];
+  /* What a child of this image stores of it, as printed: DataWriteGuid of a VHDX, unique id of a VHD. */
+  uint32_t has_linkage;
+  uint8_t linkage[16];
+  uint32_t timestamp;    /* VHD: the footer's, seconds since 2000 */
+  uint32_t needs_repair; /* a VHDX log to replay, a VHD trailer to write */
   uint32_t n_contents;
   VdContent contents[VD_MAX_PARTITIONS + 1];
 } VdFacts;

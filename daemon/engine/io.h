@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Asynchronous I/O on the files of a chain, the only way in which the engine touches an image: io_uring in a
+ * worker (io-uring.h), a recording and failing one in tests. One thread. Operations are embedded in the
+ * state of whoever submits them: nothing is allocated. A completion never runs inside vd_io_submit().
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Ceiling of the files of one chain (depth; MS-VHDX has none, Windows' tools stop at far fewer). */
+#define VD_IO_MAX_FILES 256
+/* What every buffer and, with direct I/O, every offset is aligned to by those who can choose, bytes. */
+#define VD_IO_ALIGNMENT 4096
+
+typedef struct VdIo VdIo;
+typedef struct VdIoOp VdIoOp;
+typedef struct VdRingOp VdRingOp;
+
+/* Whoever is told of a completion of io_uring. flags: those of the completion. */
+struct VdRingOp {
+  void (*done)(VdRingOp *op, int result, uint32_t flags);
+};
+
+typedef enum {
+  VD_IO_READ,     /* whole or an error; a file that ends early is -EIO */
+  VD_IO_WRITE,    /* whole or an error; may extend the file */
+  VD_IO_FLUSH,    /* fdatasync: all writes completed before are durable, with the size they need */
+  VD_IO_PUNCH,    /* a hole, the size stays; afterwards the range reads as zeros. -EOPNOTSUPP is common */
+  VD_IO_TRUNCATE, /* length is the file's new size; for opening and closing only, it may block */
+} VdIoKind;
+
+/* result: 0 or -errno. The op may be submitted again from here. */
+typedef void (*VdIoDone)(VdIoOp *op, int result);
+
+struct VdIoOp {
+  VdIoKind kind;
+  unsigned file;   /* index in the chain; 0 is the leaf */
+  uint64_t offset; /* bytes */
+  uint64_t length; /* bytes, at most 1 GiB for READ and WRITE */
+  void *buffer;    /* borrowed until done */
+  VdIoDone done;
+  void *user; /* the submitter's */
+  /* From here on the backend's own. */
+  VdRingOp ring;
+  VdIoOp *next;
+  uint64_t progress; /* bytes */
+  int result;
+};
+
+typedef struct {
+  void (*submit)(VdIo *self, VdIoOp *op);
+  /* Hands everything submitted to the kernel, waits for one completion at least, runs all there are. Returns
+   * -errno when no completion can be had any more. */
+  int (*wait)(VdIo *self);
+} VdIoOps;
+
+typedef struct {
+  bool writable;
+  bool direct; /* offset, length and buffer of every op must be multiples of alignment */
+  uint32_t alignment;
+  uint64_t size; /* bytes; when the chain was opened */
+} VdIoFile;
+
+struct VdIo {
+  const VdIoOps *ops;
+  VdIoFile files[VD_IO_MAX_FILES];
+  unsigned n_files;
+};
+
+static inline void vd_io_submit(VdIo *self, VdIoOp *op)
+{
+  self->ops->submit(self, op);
+}
+
+/* Submits and waits until op is done; its own done is called too if there is one. For opening and closing:
+ * other completions run meanwhile. Returns op's result. */
+int vd_io_run(VdIo *self, VdIoOp *op);

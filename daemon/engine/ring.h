@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One io_uring that carries the requests of a transport and the I/O on the files: one system call for a
+ * batch of both. One thread. (Linux 6.1 and later: SINGLE_ISSUER, DEFER_TASKRUN; without them where they are
+ * refused.)
+ */
+#pragma once
+
+#include <liburing.h>
+
+#include "engine/io.h"
+
+typedef struct VdRing VdRing;
+
+/* entries: submissions of one batch. n_files: size of the table of fixed files. NULL with errno: EPERM where
+ * kernel.io_uring_disabled forbids it. */
+VdRing *vd_ring_new(unsigned entries, unsigned n_files);
+void vd_ring_free(VdRing *self);
+/* A descriptor at a place of the fixed table; the ring holds a reference until free or replace (-1). */
+int vd_ring_set_file(VdRing *self, unsigned index, int fd);
+/*
+ * Narrows the ring for good: only the operations in the list (IORING_OP_*), only on fixed files; nothing can
+ * be registered any more. Must come before the first submission.
+ */
+int vd_ring_restrict(VdRing *self, const uint8_t *operations, unsigned n);
+/* A zeroed submission whose completion goes to op; never NULL: what is queued is handed over when it is full.
+ */
+struct io_uring_sqe *vd_ring_sqe(VdRing *self, VdRingOp *op);
+/* Hands over, waits for at least one completion, runs all. -errno if the ring is broken. */
+int vd_ring_wait(VdRing *self);
+
+/*
+ * The files of a chain on the ring. fds[0] is the leaf. first_file: where the fixed table has room for n. fds
+ * are borrowed (the ring has its own reference). direct: whether O_DIRECT may be set on descriptions that are
+ * ours alone; it is kept only where the file system takes the alignment that sector_size allows.
+ */
+VdIo *vd_ring_io_new(VdRing *ring, const int *fds, unsigned n, unsigned first_file, bool leaf_writable,
+                     uint32_t sector_size, bool direct);
+void vd_ring_io_free(VdIo *io);

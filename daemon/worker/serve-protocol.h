@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Between virtdiskd and a worker that does more than probe: it serves a device, or does one task on an image.
+ * SOCK_SEQPACKET, messages of fixed size, no pointers. The first line is given at birth (descriptor 3); a
+ * worker that serves also listens on a socket, so that a restarted service finds it again.
+ *
+ *   daemon                                   worker
+ *   VD_SERVE_SETUP ........................>  (still privileged: memory, ring, ublk FETCH)
+ *   VD_SERVE_FILE + descriptor, n times ...>  (then the sandbox closes; only now bytes are read)
+ *   <......................................  VD_SERVE_READY or VD_SERVE_FAILED
+ *   ... device is started; I/O ...
+ *   VD_SERVE_STATUS .......................>  VD_SERVE_STATUS_REPLY
+ *   VD_SERVE_GIVE .........................>  VD_SERVE_GIVEN + one descriptor, n times (for a successor)
+ *   VD_SERVE_STOP .........................>  once the transport has ended: clean close, VD_SERVE_CLOSED,
+ * exit
+ *
+ * When the transport ends by itself (ublk stopped, the FUSE mount gone) the worker closes the image cleanly,
+ * says VD_SERVE_CLOSED to whoever is connected, and exits.
+ */
+#pragma once
+
+#include "engine/io.h"
+#include "formats/create.h"
+#include "formats/error.h"
+#include "worker/facts.h"
+
+#define VD_SERVE_MAGIC UINT32_C(0x76647376) /* "vdsv" */
+#define VD_SERVE_VERSION 1
+/* What every version understands, so that an old worker can be asked to end after an upgrade: the header, and
+ * STOP. */
+
+/* Ceilings of a transport; memory is locked: depth * max_io bytes. */
+#define VD_SERVE_MAX_DEPTH 128
+#define VD_SERVE_MAX_IO (UINT32_C(1) << 20)
+#define VD_SERVE_DEFAULT_DEPTH 64
+#define VD_SERVE_DEFAULT_IO_UBLK (UINT32_C(512) << 10)
+#define VD_SERVE_DEFAULT_IO_FUSE (UINT32_C(1) << 20)
+
+typedef enum {
+  VD_SERVE_SETUP = 1,
+  VD_SERVE_FILE,
+  VD_SERVE_READY,
+  VD_SERVE_FAILED,
+  VD_SERVE_STATUS,
+  VD_SERVE_STATUS_REPLY,
+  VD_SERVE_GIVE,
+  VD_SERVE_GIVEN,
+  VD_SERVE_STOP,
+  VD_SERVE_CLOSED,
+} VdServeKind;
+
+typedef enum {
+  VD_TRANSPORT_NONE, /* a task */
+  VD_TRANSPORT_UBLK,
+  VD_TRANSPORT_FUSE,
+} VdTransport;
+
+typedef enum {
+  VD_TASK_NONE,
+  VD_TASK_CREATE, /* file 0 is new and empty: writes create */
+  VD_TASK_BEGIN,  /* what a session of writing starts with (a fixed VHDX that loop will write to) */
+} VdTask;
+
+/* What a descriptor that comes along is. */
+typedef enum {
+  VD_ROLE_LISTEN,    /* the socket in /run/virtdisk; serving only */
+  VD_ROLE_TRANSPORT, /* /dev/ublkcN or /dev/fuse */
+  VD_ROLE_IMAGE,     /* index: place in the chain */
+} VdRole;
+
+/* Bits of VdServeSetup.flags */
+#define VD_SERVE_WRITABLE (1U << 0)  /* the leaf is written */
+#define VD_SERVE_DIRECT (1U << 1)    /* direct I/O on the files where alignment allows */
+#define VD_SERVE_TAKEOVER (1U << 2)  /* another worker served this transport before */
+#define VD_SERVE_ZERO_COPY (1U << 3) /* ublk: AUTO_BUF_REG was agreed with the kernel */
+#define VD_SERVE_RESEND (1U << 4)    /* FUSE, takeover: ask the kernel for unanswered requests again */
+
+typedef struct {
+  uint32_t magic, version, kind, size; /* size: bytes of the whole message */
+} VdServeHeader;
+
+typedef struct {
+  VdServeHeader header;
+  uint32_t transport, task, flags;
+  uint32_t n_files;       /* VD_SERVE_FILE messages that follow: listen, transport, images */
+  uint32_t device_id;     /* VirtdiskDeviceId of every image of the chain */
+  uint32_t depth, max_io; /* requests, bytes */
+  uint32_t sector_size;   /* bytes the device has */
+  uint64_t size;          /* bytes the device has; the chain must agree */
+  uint64_t offset;        /* bytes of the virtual disk before the device's first (RestrictedOffset) */
+  uint64_t cache_size;    /* bytes of metadata; 0: the default */
+  VdCreateSpec create;
+} VdServeSetup;
+
+typedef struct {
+  VdServeHeader header;
+  uint32_t role, index;
+} VdServeFile;
+
+/* READY, FAILED (error), STATUS_REPLY, CLOSED (error.code is -1 when the close was clean). */
+typedef struct {
+  VdServeHeader header;
+  int32_t pid;
+  uint32_t n_files; /* GIVEN messages that GIVE would bring */
+  uint64_t locked;  /* bytes of locked memory */
+  uint64_t reads, writes, flushes, commits;
+  uint64_t size;                                         /* bytes of the virtual disk */
+  uint32_t sector_size, block_size, discard_granularity; /* bytes */
+  uint32_t unused;
+  VdFormatError error;
+} VdServeReport;

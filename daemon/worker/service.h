@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The daemon's end of a serving worker: starts it, or finds it again after a restart; says when it is gone.
+ * A VdService owns the line and knows the process, it does not own the process's life: the worker serves on
+ * when the daemon ends. Main loop, except where it says thread.
+ */
+#pragma once
+
+#include <gio/gio.h>
+
+#include "worker/serve-protocol.h"
+
+/* Milliseconds; a worker that is not ready then is killed. Reading a large allocation table counts. */
+#define VD_SERVICE_READY_DEADLINE_MS 20000
+
+typedef struct VdService VdService;
+
+typedef struct {
+  const char *program;       /* virtdisk-worker */
+  const char *user_argument; /* UID:GID, or NULL: as we are, for tests */
+  const char *socket_path;   /* of the listening socket, below the run directory; NULL: none (tasks) */
+  VdServeSetup setup;        /* header is filled by the service */
+  int transport_fd;          /* borrowed, or -1 */
+  const int *images;         /* borrowed */
+  unsigned n_images;
+} VdServiceSpec;
+
+/* Blocking, in a thread: starts a worker, sends set-up and descriptors, waits until it is ready (or done, for
+ * a task). Errors: those that a worker may blame an image for, TIMED_OUT, WORKER_LOST, NO_RESOURCES. */
+VdService *vd_service_start(const VdServiceSpec *spec, GCancellable *cancellable, GError **error);
+/* Blocking, short: connects to one that serves already. Errors: NOT_FOUND, WORKER_LOST, NOT_SUPPORTED (of
+ * another version). */
+VdService *vd_service_connect(const char *socket_path, GError **error);
+
+VdService *vd_service_ref(VdService *self);
+void vd_service_unref(VdService *self);
+const VdServeReport *vd_service_report(VdService *self);
+pid_t vd_service_pid(VdService *self);
+
+/* Blocking, in a thread: descriptors of the transport and the images, as the worker has them (transfer full;
+ * -1 where there is none). */
+gboolean vd_service_take_files(VdService *self, int *ret_transport, int *ret_images, unsigned n_images,
+                               GError **error);
+/* Called once on the main loop when the line closes. closed: the image was closed cleanly; error: else what
+ * was said last, or NULL. */
+typedef void (*VdServiceGoneFunc)(VdService *self, gboolean closed, const GError *error, gpointer user_data);
+void vd_service_watch(VdService *self, VdServiceGoneFunc func, gpointer user_data);
+/* Asks for a clean end; blocking, in a thread, until it has gone or the deadline. */
+gboolean vd_service_stop(VdService *self, guint deadline_ms, GError **error);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdService, vd_service_unref)
