@@ -31,7 +31,7 @@ static const char *find_fault(const VdAttachSpec *spec)
     return "the size is not a multiple of 512 bytes";
   if (!vd_add_u64(spec->offset, spec->size, &end) || end > G_MAXINT64)
     return "the payload ends beyond the largest file";
-  if (spec->n_partitions > VD_MAX_PARTITIONS)
+  if (spec->n_partitions > VD_SYS_MAX_PARTITIONS)
     return "there are more partitions than a disk can have";
   return NULL;
 }

@@ -12,6 +12,10 @@
 /* Named deadlines, in milliseconds. */
 #define VD_SETTLE_DEADLINE_MS 10000
 #define VD_DETACH_DEADLINE_MS 5000
+/* From the end of a serving device to the worker having closed the image; then it is killed. */
+#define VD_CLOSE_DEADLINE_MS 30000
+/* Ceiling of the images of a chain; as the engine has it. */
+#define VD_MAX_CHAIN 256
 /* Tries to win a free loop device against others. */
 #define VD_LOOP_MAX_TRIES 64
 
@@ -23,14 +27,31 @@ typedef struct {
   guint64 offset, size; /* bytes */
 } VdPartitionSpec;
 
+/* What a worker needs to serve the image. Without a program only the kernel can serve it. Borrowed during the
+ * call: the device keeps its own descriptors of the images for as long as it lives, for the worker's
+ * successors. */
+typedef struct {
+  const char *program;       /* virtdisk-worker, or NULL */
+  const char *user_argument; /* UID:GID, or NULL: as we are, for tests */
+  guint32 device_id;         /* VirtdiskDeviceId of every image of the chain */
+  const int *images;         /* leaf first; open for writing where the leaf is written */
+  gsize n_images;            /* 1 to VD_MAX_CHAIN */
+  guint64 skip;              /* bytes of the virtual disk before the device's first (RestrictedOffset) */
+  gboolean zero_copy; /* ublk: if the kernel can; a worker taken over could then show the kernel's memory */
+} VdServedSpec;
+
 /* Everything an attachment needs; a plain struct of facts and wishes. All pointers are borrowed during the
  * call. */
 typedef struct {
   const char *tag;     /* [0-9a-f]+, at most 32 characters: names the attachment for ever */
   int fd;              /* the image; borrowed. The kernel keeps its open file description, and so our locks */
-  guint64 offset;      /* bytes in the file */
+  gboolean translated; /* the payload is not one run of the file: a worker has to serve it */
+  guint64 offset;      /* bytes in the file, where the payload is one run */
   guint64 size;        /* bytes; exact */
   guint32 sector_size; /* 512, 1024, 2048 or 4096 */
+  guint32 physical_sector_size; /* 0: as sector_size */
+  const char *route;            /* "loop", "ublk", "fuse": no other; NULL: the best there is */
+  VdServedSpec served;
   gboolean read_only;
   gboolean direct_io;
   gboolean partition_scan;
@@ -48,7 +69,7 @@ typedef struct VdDevice VdDevice;
 
 /* What is found out once and does not change. Strings belong to the device. */
 typedef struct {
-  const char *route;  /* "loop" */
+  const char *route;  /* "loop", "ublk", "fuse" */
   const char *reason; /* why this route, one sentence */
   const char *path;   /* /dev/loop3 */
   const char *name;   /* loop3 */
@@ -59,14 +80,17 @@ typedef struct {
   gboolean read_only;
   gboolean direct_io;
   gboolean settled; /* udev has processed the disk and its partitions (or no udev runs) */
-  dev_t image_dev;  /* of the backing file, from the kernel */
+  dev_t image_dev;  /* of the image (the leaf), whatever the kernel calls the backing file */
   ino_t image_ino;
+  gboolean served; /* by a worker */
+  gboolean failed; /* no worker could be made to go on: whoever reads or writes gets errors */
 } VdDeviceInfo;
 
 /*
  * Attaches and waits for udev (or the deadline: then info->settled is FALSE and all else holds).
  * Errors: VIRTDISK_ERROR NO_RESOURCES (no free loop device), IO, UNSUPPORTED_DISK_SECTOR_SIZE, INTERNAL;
- * OPERATION_ABORTED. On failure nothing is left in the kernel or in rundir.
+ * NOT_SUPPORTED (no route serves this image here, or not the one wanted; the message says why); those of a
+ * worker (worker/service.h); OPERATION_ABORTED. On failure nothing is left in the kernel or in rundir.
  */
 void vd_device_attach_async(const VdAttachSpec *spec, GCancellable *cancellable, GAsyncReadyCallback callback,
                             gpointer user_data);
@@ -100,6 +124,9 @@ typedef enum {
 void vd_device_detach_async(VdDevice *self, VdDetachMode mode, GCancellable *cancellable,
                             GAsyncReadyCallback callback, gpointer user_data);
 gboolean vd_device_detach_finish(VdDevice *self, GAsyncResult *result, gboolean *ret_pending, GError **error);
+
+/* Of the worker that serves it now; 0: none. */
+pid_t vd_device_worker_pid(VdDevice *self);
 
 /* Number of mounts of the device and its partitions in our mount namespace (from /proc/self/mountinfo). */
 guint vd_device_count_mounts(VdDevice *self);

@@ -19,7 +19,7 @@ static int blkpg(int fd, int op, guint32 number, guint64 offset, guint64 size)
 
 static gboolean is_sound(const VdPartitionSpec *partition, guint64 disk_size)
 {
-  return partition->number >= 1 && partition->number < VD_MAX_PARTITIONS && partition->size > 0 &&
+  return partition->number >= 1 && partition->number < VD_SYS_MAX_PARTITIONS && partition->size > 0 &&
          partition->offset % 512 == 0 && partition->size % 512 == 0 && disk_size <= G_MAXINT64 &&
          vd_range_within(partition->offset, partition->size, disk_size);
 }
@@ -50,7 +50,7 @@ guint vd_partitions_complete(int fd, const char *name, guint64 size, const VdPar
 {
   guint added = 0;
 
-  for (gsize i = 0; i < n_partitions && i < VD_MAX_PARTITIONS; i++)
+  for (gsize i = 0; i < n_partitions && i < VD_SYS_MAX_PARTITIONS; i++)
     if (!exists(name, partitions[i].number) && add_one(fd, name, size, &partitions[i]))
       added++;
   return added;

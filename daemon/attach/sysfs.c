@@ -86,13 +86,13 @@ GPtrArray *vd_sysfs_list_blocks(const char *sys_root, const char *name)
   GPtrArray *blocks = g_ptr_array_new_with_free_func(block_free);
 
   add_block(blocks, sys_root, name, name, 0);
-  for (guint i = 0; i < entries->len && blocks->len <= VD_MAX_PARTITIONS; i++) {
+  for (guint i = 0; i < entries->len && blocks->len <= VD_SYS_MAX_PARTITIONS; i++) {
     const char *entry = g_ptr_array_index(entries, i);
     g_autofree char *directory = g_build_filename(name, entry, NULL);
     guint64 number;
 
     if (g_str_has_prefix(entry, name) && vd_sysfs_read_u64(sys_root, directory, "partition", &number) &&
-        number > 0 && number <= VD_MAX_PARTITIONS)
+        number > 0 && number <= VD_SYS_MAX_PARTITIONS)
       add_block(blocks, sys_root, directory, entry, (guint32)number);
   }
   g_ptr_array_sort(blocks, compare_blocks);

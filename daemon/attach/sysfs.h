@@ -6,7 +6,7 @@
 #include <sys/types.h>
 
 /* The kernel's own ceiling of partitions of a disk (DISK_MAX_PARTS). */
-#define VD_MAX_PARTITIONS 256
+#define VD_SYS_MAX_PARTITIONS 256
 
 typedef struct {
   char *name;     /* loop3 or loop3p1 */

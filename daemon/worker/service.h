@@ -2,7 +2,7 @@
 /*
  * The daemon's end of a serving worker: starts it, or finds it again after a restart; says when it is gone.
  * A VdService owns the line and knows the process, it does not own the process's life: the worker serves on
- * when the daemon ends. Main loop, except where it says thread.
+ * when the daemon ends. Reference counting is safe in any thread.
  */
 #pragma once
 
@@ -37,15 +37,22 @@ void vd_service_unref(VdService *self);
 const VdServeReport *vd_service_report(VdService *self);
 pid_t vd_service_pid(VdService *self);
 
-/* Blocking, in a thread: descriptors of the transport and the images, as the worker has them (transfer full;
- * -1 where there is none). */
+/* Blocking, in a thread, and only before vd_service_watch(): descriptors of the transport and the images, as
+ * the worker has them (transfer full; -1 where there is none). ret_transport may be NULL: it is closed. */
 gboolean vd_service_take_files(VdService *self, int *ret_transport, int *ret_images, unsigned n_images,
                                GError **error);
 /* Called once on the main loop when the line closes. closed: the image was closed cleanly; error: else what
  * was said last, or NULL. */
 typedef void (*VdServiceGoneFunc)(VdService *self, gboolean closed, const GError *error, gpointer user_data);
 void vd_service_watch(VdService *self, VdServiceGoneFunc func, gpointer user_data);
-/* Asks for a clean end; blocking, in a thread, until it has gone or the deadline. */
+/* Asks for a clean end; blocking, in a thread, until it has gone or the deadline. A worker closes the image
+ * only after its transport has ended. Errors: TIMED_OUT, OPERATION_ABORTED, and what the worker said. */
 gboolean vd_service_stop(VdService *self, guint deadline_ms, GError **error);
+/* As stop, but does not ask. */
+gboolean vd_service_wait(VdService *self, guint deadline_ms, GCancellable *cancellable, GError **error);
+/* Ends it at once; what was acknowledged is in the file. Any thread. */
+void vd_service_kill(VdService *self);
+/* Whether the line has closed. Any thread. */
+gboolean vd_service_is_gone(VdService *self);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdService, vd_service_unref)

@@ -99,7 +99,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadSpec{"end beyond off_t", [](VdAttachSpec *s) { s->offset = G_MAXINT64 - 511; },
                 VIRTDISK_ERROR_INTERNAL},
         BadSpec{"no rundir", [](VdAttachSpec *s) { s->rundir = nullptr; }, VIRTDISK_ERROR_INTERNAL},
-        BadSpec{"partitions", [](VdAttachSpec *s) { s->n_partitions = VD_MAX_PARTITIONS + 1; },
+        BadSpec{"partitions", [](VdAttachSpec *s) { s->n_partitions = VD_SYS_MAX_PARTITIONS + 1; },
                 VIRTDISK_ERROR_INTERNAL}));
 
 } // namespace
