@@ -16,7 +16,7 @@
 
 /* Most parts of one request that are in flight at a time; the rest follow as these complete. */
 #define VD_REQUEST_PARTS 8
-/* Most requests in the engine at a time, all transports together. */
+/* Most requests in the engine at a time, all transports together; more wait in order. */
 #define VD_ENGINE_MAX_REQUESTS 256
 
 typedef struct VdEngine VdEngine;
@@ -39,13 +39,15 @@ struct VdRequest {
   void *user;
   /* The engine's own. Zero before the first submit of this object. */
   struct VdRequestState *state;
+  VdRequest *next;
 };
 
 typedef struct {
   bool read_only;
-  size_t cache_size; /* bytes of metadata pages kept in memory; 0: VD_ENGINE_CACHE_SIZE */
+  const VdPages *pages; /* those that the layers were opened with, for the counters; may be NULL */
 } VdEngineOptions;
 
+/* What whoever opens the layers gives their pages, bytes, where nothing else is asked for. */
 #define VD_ENGINE_CACHE_SIZE ((size_t)16 << 20)
 
 /* What the engine did, for tests and benches. */

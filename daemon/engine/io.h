@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Ceiling of the files of one chain (depth; MS-VHDX has none, Windows' tools stop at far fewer). */
@@ -16,6 +17,7 @@
 
 typedef struct VdIo VdIo;
 typedef struct VdIoOp VdIoOp;
+typedef struct VdIoTask VdIoTask;
 typedef struct VdRingOp VdRingOp;
 
 /* Whoever is told of a completion of io_uring. flags: those of the completion. */
@@ -24,11 +26,12 @@ struct VdRingOp {
 };
 
 typedef enum {
-  VD_IO_READ,     /* whole or an error; a file that ends early is -EIO */
-  VD_IO_WRITE,    /* whole or an error; may extend the file */
-  VD_IO_FLUSH,    /* fdatasync: all writes completed before are durable, with the size they need */
-  VD_IO_PUNCH,    /* a hole, the size stays; afterwards the range reads as zeros. -EOPNOTSUPP is common */
-  VD_IO_TRUNCATE, /* length is the file's new size; for opening and closing only, it may block */
+  VD_IO_READ,        /* whole or an error; a file that ends early is -EIO */
+  VD_IO_WRITE,       /* whole or an error; may extend the file */
+  VD_IO_FLUSH,       /* fdatasync: all writes completed before are durable, with the size they need */
+  VD_IO_PUNCH,       /* a hole, the size stays; afterwards the range reads as zeros. -EOPNOTSUPP is common */
+  VD_IO_TRUNCATE,    /* length is the file's new size; for opening and closing only, it may block */
+  VD_IO_READ_PADDED, /* as READ, but behind the end of the file there are zeros */
 } VdIoKind;
 
 /* result: 0 or -errno. The op may be submitted again from here. */
@@ -44,15 +47,25 @@ struct VdIoOp {
   void *user; /* the submitter's */
   /* From here on the backend's own. */
   VdRingOp ring;
+  VdIo *io;
   VdIoOp *next;
   uint64_t progress; /* bytes */
   int result;
+  unsigned tries;
+};
+
+/* Work that is put off to the end of the round, so that one piece of it serves all that came in the round. */
+struct VdIoTask {
+  void (*run)(VdIoTask *self);
+  VdIoTask *next;
+  bool queued;
 };
 
 typedef struct {
   void (*submit)(VdIo *self, VdIoOp *op);
-  /* Hands everything submitted to the kernel, waits for one completion at least, runs all there are. Returns
-   * -errno when no completion can be had any more. */
+  /* Runs what was put off, hands everything submitted to the kernel, waits for one completion unless
+   * something was put off, runs all there are. May return early on a signal. Returns -errno when no
+   * completion can be had any more: -EDEADLK when nothing is in flight. */
   int (*wait)(VdIo *self);
 } VdIoOps;
 
@@ -67,7 +80,14 @@ struct VdIo {
   const VdIoOps *ops;
   VdIoFile files[VD_IO_MAX_FILES];
   unsigned n_files;
+  VdIoTask *tasks, **tasks_end; /* the base's own */
 };
+
+void vd_io_init(VdIo *self, const VdIoOps *ops);
+/* Runs task once before the next batch is handed over; no more than once, however often it is asked for. */
+void vd_io_defer(VdIo *self, VdIoTask *task);
+/* For backends, at the start of wait(). Tells whether there was anything. */
+bool vd_io_run_tasks(VdIo *self);
 
 static inline void vd_io_submit(VdIo *self, VdIoOp *op)
 {

@@ -90,8 +90,9 @@ typedef struct {
    */
   void (*commit)(VdLayer *self, VdUpdate *batch, void (*done)(void *user, int result), void *user);
 
-  /* Makes whole blocks [first, first + count) read as zeros and gives their space back. The engine sees to it
-   * that nothing else is in flight. NULL: zeros are written. */
+  /* Makes whole blocks [first, first + count), of discard_size if that is set, read as zeros and gives their
+   * space back. The last may be cut by the end of the disk. The engine sees to it that nothing else is in
+   * flight. -EOPNOTSUPP: nothing was done. NULL: zeros are written. */
   void (*zero)(VdLayer *self, uint64_t first, uint64_t count, void (*done)(void *user, int result),
                void *user);
 
@@ -114,6 +115,7 @@ struct VdLayer {
   uint64_t size;          /* bytes of the virtual disk */
   uint32_t sector_size;   /* logical, bytes */
   uint32_t block_size;    /* bytes; 0: no blocks */
+  uint32_t discard_size;  /* bytes that zero() counts in, a power of two; 0: block_size */
   bool has_parent;        /* differencing */
   bool writable;          /* opened as a leaf for writing */
   uint8_t identity[16];   /* what a child of it stores: DataWriteGuid, or the footer's unique id */

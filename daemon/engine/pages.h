@@ -29,7 +29,8 @@ struct VdPage {
  * not be written). Called when a page was read; may be NULL. */
 typedef void (*VdPageOverlay)(void *user, uint64_t offset, uint8_t *data, size_t length);
 
-/* capacity: bytes of all pages; at least 64 pages. NULL: no memory. */
+/* page_size: bytes, a power of two, at least VD_IO_ALIGNMENT. capacity: bytes of all pages; at least 64
+ * pages. NULL: no memory. */
 VdPages *vd_pages_new(VdIo *io, size_t page_size, size_t capacity);
 void vd_pages_free(VdPages *self);
 size_t vd_pages_page_size(const VdPages *self);
@@ -45,6 +46,6 @@ VdStep vd_pages_get(VdPages *self, unsigned file, uint64_t offset, VdPage **ret_
 /* The page if it is in memory, else NULL. */
 VdPage *vd_pages_peek(VdPages *self, unsigned file, uint64_t offset);
 void vd_pages_pin(VdPages *self, VdPage *page);
-/* Wakes who waits for room. */
+/* Who waits for room is woken in the next round. */
 void vd_pages_unpin(VdPages *self, VdPage *page);
 uint64_t vd_pages_loads(const VdPages *self);

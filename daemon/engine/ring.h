@@ -20,19 +20,28 @@ void vd_ring_free(VdRing *self);
 int vd_ring_set_file(VdRing *self, unsigned index, int fd);
 /*
  * Narrows the ring for good: only the operations in the list (IORING_OP_*), only on fixed files; nothing can
- * be registered any more. Must come before the first submission.
+ * be registered any more. Must come before the first submission. What vd_ring_io_new() needs: READ, WRITE,
+ * FSYNC, FALLOCATE.
  */
 int vd_ring_restrict(VdRing *self, const uint8_t *operations, unsigned n);
 /* A zeroed submission whose completion goes to op; never NULL: what is queued is handed over when it is full.
  */
 struct io_uring_sqe *vd_ring_sqe(VdRing *self, VdRingOp *op);
-/* Hands over, waits for at least one completion, runs all. -errno if the ring is broken. */
+/* A completion that needs no submission: op is told of result in the next wait. */
+void vd_ring_post(VdRing *self, VdRingOp *op, int result);
+/* Hands over, waits for at least one completion, runs all. May return early on a signal. -errno if the ring
+ * is broken, -EDEADLK if nothing is in flight. */
 int vd_ring_wait(VdRing *self);
+/* Called at the start of each wait, before the batch is handed over; true: don't wait this time. */
+void vd_ring_set_prepare(VdRing *self, bool (*prepare)(void *user), void *user);
+/* For registrations of a transport's own (buffers), before the ring is restricted. */
+struct io_uring *vd_ring_uring(VdRing *self);
 
 /*
- * The files of a chain on the ring. fds[0] is the leaf. first_file: where the fixed table has room for n. fds
- * are borrowed (the ring has its own reference). direct: whether O_DIRECT may be set on descriptions that are
- * ours alone; it is kept only where the file system takes the alignment that sector_size allows.
+ * The files of a chain on the ring; one per ring, made before the ring is restricted. fds[0] is the leaf.
+ * first_file: where the fixed table has room for n. fds are borrowed (the ring has its own reference).
+ * direct: whether O_DIRECT may be set on descriptions that are ours alone; it is kept only where the file
+ * system takes the alignment that sector_size allows.
  */
 VdIo *vd_ring_io_new(VdRing *ring, const int *fds, unsigned n, unsigned first_file, bool leaf_writable,
                      uint32_t sector_size, bool direct);

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * VdIo on the ring: whole transfers out of what the kernel gives in pieces. A file is read and written either
+ * directly or through the page cache, never both at a time: a direct write beside a dirty page is lost.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/direct-io.h"
+#include "engine/ring.h"
+
+/* How often one piece of an op is tried again when the kernel is short of memory or threads. */
+#define MAX_TRIES 16
+
+typedef struct {
+  int fd;         /* borrowed */
+  unsigned index; /* in the fixed table */
+  unsigned in_flight;
+  bool leaving_direct;      /* the kernel refused: what is in flight ends, then all go on buffered */
+  VdIoOp *held, **held_end; /* meanwhile */
+} RingFile;
+
+typedef struct {
+  VdIo io;
+  VdRing *ring;
+  RingFile files[VD_IO_MAX_FILES];
+} RingIo;
+
+static void on_ring_done(VdRingOp *ring, int result, uint32_t flags);
+
+static VdIoOp *op_of(VdRingOp *ring)
+{
+  return (VdIoOp *)((char *)ring - offsetof(VdIoOp, ring));
+}
+
+static void hold(RingFile *file, VdIoOp *op)
+{
+  op->next = NULL;
+  *file->held_end = op;
+  file->held_end = &op->next;
+}
+
+static void prepare(RingIo *self, const RingFile *file, VdIoOp *op)
+{
+  struct io_uring_sqe *sqe = vd_ring_sqe(self->ring, &op->ring);
+  char *at = (char *)op->buffer + op->progress;
+  unsigned left = (unsigned)(op->length - op->progress);
+
+  switch (op->kind) {
+  case VD_IO_READ:
+  case VD_IO_READ_PADDED:
+    io_uring_prep_read(sqe, (int)file->index, at, left, op->offset + op->progress);
+    break;
+  case VD_IO_WRITE:
+    io_uring_prep_write(sqe, (int)file->index, at, left, op->offset + op->progress);
+    break;
+  case VD_IO_FLUSH:
+  case VD_IO_TRUNCATE:
+    io_uring_prep_fsync(sqe, (int)file->index, IORING_FSYNC_DATASYNC);
+    break;
+  case VD_IO_PUNCH:
+    io_uring_prep_fallocate(sqe, (int)file->index, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                            (off_t)op->offset, (off_t)op->length);
+    break;
+  }
+  sqe->flags |= IOSQE_FIXED_FILE;
+}
+
+static void start(RingIo *self, VdIoOp *op)
+{
+  RingFile *file = &self->files[op->file];
+
+  if (file->leaving_direct) {
+    hold(file, op);
+    return;
+  }
+  file->in_flight++;
+  if (op->kind == VD_IO_TRUNCATE)
+    vd_ring_post(self->ring, &op->ring, ftruncate(file->fd, (off_t)op->length) < 0 ? -errno : 0);
+  else
+    prepare(self, file, op);
+}
+
+static void submit(VdIo *io, VdIoOp *op)
+{
+  op->io = io;
+  op->ring.done = on_ring_done;
+  op->progress = 0;
+  op->tries = 0;
+  start((RingIo *)io, op);
+}
+
+/* Nothing is in flight on the file: the page cache takes over. */
+static void leave_direct(RingIo *self, unsigned index)
+{
+  RingFile *file = &self->files[index];
+  VdIoOp *op = file->held;
+
+  vd_direct_io_disable(file->fd);
+  self->io.files[index].direct = false;
+  self->io.files[index].alignment = 1;
+  file->leaving_direct = false;
+  file->held = NULL;
+  file->held_end = &file->held;
+  while (op) {
+    VdIoOp *next = op->next;
+
+    start(self, op);
+    op = next;
+  }
+}
+
+static bool is_transfer(const VdIoOp *op)
+{
+  return op->kind == VD_IO_READ || op->kind == VD_IO_READ_PADDED || op->kind == VD_IO_WRITE;
+}
+
+/* The file ended: what is left is zeros, or a fault. */
+static int end_of_file(VdIoOp *op)
+{
+  if (op->kind != VD_IO_READ_PADDED)
+    return -EIO;
+  memset((char *)op->buffer + op->progress, 0, op->length - op->progress);
+  return 0;
+}
+
+typedef enum { OUTCOME_DONE, OUTCOME_AGAIN, OUTCOME_BUFFERED } Outcome;
+
+/* What one completion of the kernel makes of op. */
+static Outcome judge(const VdIoFile *file, VdIoOp *op, int result)
+{
+  bool transfer = is_transfer(op);
+
+  /* A thread of the kernel's that could not be had cancels the request. */
+  if ((result == -EINTR || result == -EAGAIN || result == -ECANCELED) && op->tries++ < MAX_TRIES)
+    return OUTCOME_AGAIN;
+  if (result == -EINVAL && transfer && file->direct)
+    return OUTCOME_BUFFERED;
+  op->result = result < 0 ? result : 0;
+  if (!transfer || result < 0)
+    return OUTCOME_DONE;
+  op->progress += (unsigned)result;
+  if (op->progress == op->length)
+    return OUTCOME_DONE;
+  /* A direct transfer that ends in the middle of a sector has met the end of the file. */
+  bool ended =
+      result == 0 || (file->direct && op->kind != VD_IO_WRITE && op->progress % file->alignment != 0);
+
+  if (!ended)
+    return OUTCOME_AGAIN;
+  op->result = op->kind == VD_IO_WRITE ? -EIO : end_of_file(op);
+  return OUTCOME_DONE;
+}
+
+static void on_ring_done(VdRingOp *ring, int result, uint32_t flags)
+{
+  VdIoOp *op = op_of(ring);
+  RingIo *self = (RingIo *)op->io;
+  unsigned index = op->file;
+  RingFile *file = &self->files[index];
+  Outcome outcome = judge(&self->io.files[index], op, result);
+
+  file->in_flight--;
+  if (outcome == OUTCOME_BUFFERED) {
+    file->leaving_direct = true;
+    op->progress = 0;
+  }
+  if (outcome != OUTCOME_DONE)
+    start(self, op);
+  if (file->leaving_direct && file->in_flight == 0)
+    leave_direct(self, index);
+  if (outcome == OUTCOME_DONE)
+    op->done(op, op->result);
+}
+
+static int wait_round(VdIo *io)
+{
+  return vd_ring_wait(((RingIo *)io)->ring);
+}
+
+static bool on_prepare(void *user)
+{
+  return vd_io_run_tasks(user);
+}
+
+static int add_file(RingIo *self, unsigned i, int fd, unsigned index)
+{
+  RingFile *file = &self->files[i];
+  struct stat stat;
+
+  if (fstat(fd, &stat) < 0)
+    return -errno;
+  file->fd = fd;
+  file->index = index;
+  file->held_end = &file->held;
+  self->io.files[i].size = (uint64_t)stat.st_size;
+  self->io.files[i].alignment = 1;
+  return vd_ring_set_file(self->ring, index, fd);
+}
+
+VdIo *vd_ring_io_new(VdRing *ring, const int *fds, unsigned n, unsigned first_file, bool leaf_writable,
+                     uint32_t sector_size, bool direct)
+{
+  static const VdIoOps ops = {.submit = submit, .wait = wait_round};
+  RingIo *self;
+
+  if (n == 0 || n > VD_IO_MAX_FILES) {
+    errno = EINVAL;
+    return NULL;
+  }
+  self = calloc(1, sizeof *self);
+  if (!self)
+    return NULL;
+  vd_io_init(&self->io, &ops);
+  self->ring = ring;
+  self->io.n_files = n;
+  for (unsigned i = 0; i < n; i++) {
+    int error = add_file(self, i, fds[i], first_file + i);
+    uint32_t alignment = error == 0 && direct ? vd_direct_io_enable(fds[i], sector_size) : 0;
+
+    if (error < 0) {
+      free(self);
+      errno = -error;
+      return NULL;
+    }
+    self->io.files[i].writable = i == 0 && leaf_writable;
+    self->io.files[i].direct = alignment > 0;
+    if (alignment > 0)
+      self->io.files[i].alignment = alignment;
+  }
+  vd_ring_set_prepare(ring, on_prepare, &self->io);
+  return &self->io;
+}
+
+void vd_ring_io_free(VdIo *io)
+{
+  RingIo *self = (RingIo *)io;
+
+  if (!self)
+    return;
+  vd_ring_set_prepare(self->ring, NULL, NULL);
+  free(self);
+}
