@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The sandbox of virtdisk-worker: one list of steps (at the end), one list of system calls. Whoever takes the
- * parser over finds an account of its own, an empty read-only root, no network, no descriptor but the image
- * (for reading) and the line to the daemon, and no call that could open, start, signal or trace anything.
+ * The sandbox of virtdisk-worker: one list of steps (at the end), one list of system calls
+ * (sandbox-calls.c). Whoever takes the parser over finds an account of its own, an empty read-only root, no
+ * network, no descriptor but those given and the line to the daemon, and no call that could open, start,
+ * signal or trace anything.
  */
 #include "worker/sandbox.h"
 
@@ -11,7 +12,6 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,8 +22,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MEMORY_CEILING (256UL << 20)
-#define CPU_SECONDS 4
+#include "worker/sandbox-calls.h"
+
+#define PROBE_MEMORY (256UL << 20)
+#define PROBE_CPU_SECONDS 4
+/* io_uring's kernel threads count as processes of the account, those of every worker together: per worker
+ * four for each CPU, and one for each slow call. The filter has no call that makes a process. */
+#define SERVE_PROCESSES 32768
 /* Where the empty root is mounted before it becomes the root; any directory that is always there. */
 #define STAGING "/tmp"
 
@@ -138,8 +143,11 @@ static int not_dumpable(const VdSandboxPlan *plan)
   return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
+/* One that serves outlives the daemon: that is what it is for. */
 static int die_with_daemon(const VdSandboxPlan *plan)
 {
+  if (plan->purpose != VD_SANDBOX_PROBE)
+    return 0;
   return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 }
 
@@ -152,23 +160,14 @@ static int close_others(const VdSandboxPlan *plan)
   return (int)syscall(SYS_close_range, (unsigned)plan->last_fd + 1, ~0U, 0);
 }
 
-static int limit_resources(const VdSandboxPlan *plan)
-{
-  const struct {
-    int resource;
-    rlim_t most;
-  } limits[] = {
-      {RLIMIT_AS, SANITIZED ? RLIM_INFINITY : MEMORY_CEILING}, /* a table that claims gigabytes */
-      {RLIMIT_CPU, CPU_SECONDS},                  /* an endless loop, should the daemon be gone */
-      {RLIMIT_NOFILE, (rlim_t)plan->last_fd + 1}, /* not one descriptor more than given */
-      {RLIMIT_FSIZE, 0},                          /* no file grows */
-      {RLIMIT_CORE, 0},                           /* no copy of the image's bytes on disk */
-      {RLIMIT_NPROC, 0},                          /* no child */
-      {RLIMIT_MEMLOCK, 0},                        /* no memory is pinned */
-      {RLIMIT_MSGQUEUE, 0},                       /* no message queue */
-  };
+typedef struct {
+  int resource;
+  rlim_t most;
+} Limit;
 
-  for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+static int apply_limits(const Limit *limits, size_t n)
+{
+  for (size_t i = 0; i < n; i++) {
     struct rlimit limit = {limits[i].most, limits[i].most};
 
     if (limits[i].most != RLIM_INFINITY && setrlimit((__rlimit_resource_t)limits[i].resource, &limit) < 0)
@@ -177,124 +176,41 @@ static int limit_resources(const VdSandboxPlan *plan)
   return 0;
 }
 
-/* What may be called without looking at the arguments. Names that an architecture lacks are left out. */
-static const char *const allowed_calls[] = {
-    "read",
-    "pread64",
-    "lseek",
-    "_llseek", /* the image */
-    "fstat",
-    "fstat64", /* its size */
-    "fadvise64",
-    "fadvise64_64",
-    "arm_fadvise64_64", /* libblkid says that it jumps about */
-    "brk",
-    "munmap",
-    "mremap",
-    "madvise",   /* malloc, free */
-    "close",     /* nothing to gain by keeping one open */
-    "getrandom", /* malloc's key */
-    "clock_gettime",
-    "clock_gettime64", /* where the vDSO cannot */
-    "rt_sigreturn",
-    "restart_syscall", /* after a stop and go on */
-    "exit",
-    "exit_group", /* the end */
-#ifdef VD_SANITIZED
-    "futex",
-    "sigaltstack",
-    "gettid",
-    "getpid",
-    "tgkill",
-    "rt_sigaction",
-    "rt_sigprocmask",
-    "sched_yield",
-    "readlink",
-    "prctl",
-    "getrlimit",
-    "prlimit64",
-    "openat",
-    "sched_getaffinity",
-#endif
-};
-
-/* Calls that are allowed with some arguments only. */
-typedef enum {
-  ON_ANY,
-  ON_LINE, /* the line to the daemon */
-} On;
-
-static const struct {
-  const char *name;
-  struct scmp_arg_cmp arg;
-  On on;
-} allowed_with[] = {
-    /* the answer; the question was received before */
-    {"sendmsg", {0, SCMP_CMP_EQ, 0, 0}, ON_LINE},
-    /* glibc's fstat(); with nothing to look up by name but the empty root */
-    {"newfstatat", {3, SCMP_CMP_EQ, AT_EMPTY_PATH, 0}},
-    {"fstatat64", {3, SCMP_CMP_EQ, AT_EMPTY_PATH, 0}},
-    {"statx", {2, SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH}},
-    /* libblkid asks whether the descriptor is for writing */
-    {"fcntl", {1, SCMP_CMP_EQ, F_GETFL, 0}},
-    {"fcntl64", {1, SCMP_CMP_EQ, F_GETFL, 0}},
-#ifdef VD_SANITIZED
-    {"write", {0, SCMP_CMP_EQ, STDERR_FILENO, 0}},
-#endif
-    /* memory, never with code in it */
-    {"mprotect", {2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}},
-};
-
-static int add_rule(scmp_filter_ctx filter, uint32_t action, const char *name, unsigned n_args,
-                    const struct scmp_arg_cmp *args)
+static int limit_probe(const VdSandboxPlan *plan)
 {
-  int call = seccomp_syscall_resolve_name(name);
+  const Limit limits[] = {
+      {RLIMIT_AS, SANITIZED ? RLIM_INFINITY : PROBE_MEMORY}, /* a table that claims gigabytes */
+      {RLIMIT_CPU, PROBE_CPU_SECONDS},                       /* an endless loop, should the daemon be gone */
+      {RLIMIT_NOFILE, (rlim_t)plan->last_fd + 1},            /* not one descriptor more than given */
+      {RLIMIT_FSIZE, 0},                                     /* no file grows */
+      {RLIMIT_CORE, 0},                                      /* no copy of the image's bytes on disk */
+      {RLIMIT_NPROC, 0},                                     /* no child */
+      {RLIMIT_MEMLOCK, 0},                                   /* no memory is pinned */
+      {RLIMIT_MSGQUEUE, 0},                                  /* no message queue */
+  };
 
-  return call == __NR_SCMP_ERROR || call < 0 ? 0 : seccomp_rule_add_array(filter, action, call, n_args, args);
+  return apply_limits(limits, sizeof limits / sizeof limits[0]);
 }
 
-/* Anonymous memory without code: an image is never mapped. */
-static int allow_anonymous_memory(scmp_filter_ctx filter)
+static int limit_serving(const VdSandboxPlan *plan)
 {
-  const struct scmp_arg_cmp args[] = {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0},
-                                      {3, SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS}};
-  int result = add_rule(filter, SCMP_ACT_ALLOW, "mmap", 2, args);
+  rlim_t memory = SANITIZED ? RLIM_INFINITY : (rlim_t)plan->memory;
+  const Limit limits[] = {
+      {RLIMIT_AS, memory},      /* a table that claims gigabytes */
+      {RLIMIT_MEMLOCK, memory}, /* all of it is locked, so that serving never waits for the disk it serves */
+      {RLIMIT_NOFILE, (rlim_t)plan->last_fd + 1 + plan->spare_fds}, /* and the lines that come */
+      {RLIMIT_FSIZE, plan->files == VD_SANDBOX_FILES_WRITTEN ? RLIM_INFINITY : 0}, /* images grow, or not */
+      {RLIMIT_CORE, 0},                /* no copy of the image's bytes on disk */
+      {RLIMIT_NPROC, SERVE_PROCESSES}, /* see there */
+      {RLIMIT_MSGQUEUE, 0},            /* no message queue */
+  };
 
-  return result < 0 ? result : add_rule(filter, SCMP_ACT_ALLOW, "mmap2", 2, args);
+  return apply_limits(limits, sizeof limits / sizeof limits[0]);
 }
 
-static int fill_filter(scmp_filter_ctx filter, int socket_fd)
+static int limit_resources(const VdSandboxPlan *plan)
 {
-  int result = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-
-  for (size_t i = 0; result >= 0 && i < sizeof allowed_calls / sizeof allowed_calls[0]; i++)
-    result = add_rule(filter, SCMP_ACT_ALLOW, allowed_calls[i], 0, NULL);
-  for (size_t i = 0; result >= 0 && i < sizeof allowed_with / sizeof allowed_with[0]; i++) {
-    struct scmp_arg_cmp arg = allowed_with[i].arg;
-
-    if (allowed_with[i].on == ON_LINE)
-      arg.datum_a = (scmp_datum_t)socket_fd;
-    result = add_rule(filter, SCMP_ACT_ALLOW, allowed_with[i].name, 1, &arg);
-  }
-  if (result >= 0)
-    result = allow_anonymous_memory(filter);
-  /* libblkid asks block devices questions that a file has no answer to. */
-  if (result >= 0)
-    result = add_rule(filter, SCMP_ACT_ERRNO(ENOTTY), "ioctl", 0, NULL);
-  return result;
-}
-
-static int filter_calls(const VdSandboxPlan *plan)
-{
-  scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
-  int result = filter == NULL ? -ENOMEM : fill_filter(filter, plan->first_fd);
-
-  if (result >= 0)
-    result = seccomp_load(filter);
-  if (filter != NULL)
-    seccomp_release(filter);
-  errno = result < 0 ? -result : 0;
-  return result < 0 ? -1 : 0;
+  return plan->purpose == VD_SANDBOX_PROBE ? limit_probe(plan) : limit_serving(plan);
 }
 
 typedef enum {
@@ -320,7 +236,7 @@ static const struct {
     {"not dumpable", NEEDS_NOTHING, not_dumpable},       /* a sibling of the same account cannot trace it */
     {"death signal", NEEDS_NOTHING, die_with_daemon},    /* no worker outlives the one who asks */
     {"resource limits", NEEDS_NOTHING, limit_resources}, /* memory, time, files */
-    {"system calls", NEEDS_NOTHING, filter_calls},       /* all but reading, memory and one answer */
+    {"system calls", NEEDS_NOTHING, vd_sandbox_filter_calls}, /* all but those in sandbox-calls.c */
 };
 
 const char *vd_sandbox_enter(const VdSandboxPlan *plan)
