@@ -19,6 +19,7 @@
 #include "util/cleanup.h"
 #include "virtdisk-error.h"
 #include "worker/protocol.h"
+#include "worker/said.h"
 
 struct VdWorkerClient {
   guint refs;
@@ -139,47 +140,6 @@ static void probe_answer(Probe *probe, VdFacts *facts, GError *error)
     g_task_return_pointer(task, facts, g_free);
 }
 
-static GError *lost(const char *what)
-{
-  return g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_WORKER_LOST, "virtdisk-worker %s", what);
-}
-
-/* What a worker may blame an image for; it has no say in who may do what. */
-static gboolean is_workers_error(gint32 code)
-{
-  static const VirtdiskError codes[] = {
-      VIRTDISK_ERROR_NOT_SUPPORTED,
-      VIRTDISK_ERROR_FILE_CORRUPT,
-      VIRTDISK_ERROR_NOT_A_REGULAR_FILE,
-      VIRTDISK_ERROR_VHD_DRIVE_FOOTER_MISSING,
-      VIRTDISK_ERROR_VHD_DRIVE_FOOTER_CHECKSUM_MISMATCH,
-      VIRTDISK_ERROR_VHD_DRIVE_FOOTER_CORRUPT,
-      VIRTDISK_ERROR_VHD_FORMAT_UNSUPPORTED_VERSION,
-      VIRTDISK_ERROR_VHD_INVALID_SIZE,
-      VIRTDISK_ERROR_VHD_INVALID_FILE_SIZE,
-      VIRTDISK_ERROR_PROVIDER_NOT_FOUND,
-      VIRTDISK_ERROR_IO,
-      VIRTDISK_ERROR_INTERNAL,
-  };
-
-  for (gsize i = 0; i < G_N_ELEMENTS(codes); i++)
-    if (code == (gint32)codes[i])
-      return TRUE;
-  return FALSE;
-}
-
-static GError *error_of_reply(const VdFormatError *said)
-{
-  gsize length = strnlen(said->text, sizeof said->text);
-
-  if (!is_workers_error(said->code) || length == 0 || length == sizeof said->text)
-    return lost("answered with an error that it cannot have");
-  for (gsize i = 0; i < length; i++)
-    if (!g_ascii_isprint(said->text[i]))
-      return lost("answered with an error whose text is not plain");
-  return g_error_new_literal(VIRTDISK_ERROR, said->code, said->text);
-}
-
 static gboolean check_size_unchanged(Probe *probe, GError **error)
 {
   struct stat st;
@@ -199,11 +159,11 @@ static void take_reply(Probe *probe, const VdWorkerReply *reply, gssize length, 
 
   if (length != (gssize)sizeof *reply || !whole || reply->magic != VD_WORKER_MAGIC ||
       reply->version != VD_WORKER_VERSION || reply->size != sizeof *reply || reply->failed > 1)
-    return probe_answer(probe, NULL, lost("gave an answer of the wrong shape"));
+    return probe_answer(probe, NULL, vd_worker_lost("gave an answer of the wrong shape"));
   if (!check_size_unchanged(probe, &error))
     return probe_answer(probe, NULL, error);
   if (reply->failed)
-    return probe_answer(probe, NULL, error_of_reply(&reply->error));
+    return probe_answer(probe, NULL, vd_worker_said_error(&reply->error));
   if (!vd_facts_check(&reply->facts, probe->device_id, probe->file_size, &error))
     return probe_answer(probe, NULL, error);
   facts = g_memdup2(&reply->facts, sizeof reply->facts);
@@ -284,7 +244,7 @@ static GError *obituary(GSubprocess *process)
     what = g_strdup_printf("was killed by signal %d (%s) before it answered", number, g_strsignal(number));
   } else
     what = g_strdup_printf("ended with status %d before it answered", g_subprocess_get_exit_status(process));
-  return lost(what);
+  return vd_worker_lost(what);
 }
 
 /* The process has been waited for. Its answer may still lie in the socket. */

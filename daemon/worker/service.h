@@ -28,9 +28,11 @@ typedef struct {
 /* Blocking, in a thread: starts a worker, sends set-up and descriptors, waits until it is ready (or done, for
  * a task). Errors: those that a worker may blame an image for, TIMED_OUT, WORKER_LOST, NO_RESOURCES. */
 VdService *vd_service_start(const VdServiceSpec *spec, GCancellable *cancellable, GError **error);
-/* Blocking, short: connects to one that serves already. Errors: NOT_FOUND, WORKER_LOST, NOT_SUPPORTED (of
- * another version). */
+/* Blocking, short: connects to one that serves already. Errors: NOT_FOUND (nobody listens), WORKER_LOST,
+ * TIMED_OUT. */
 VdService *vd_service_connect(const char *socket_path, GError **error);
+/* Of another version: it can be watched, stopped, killed and waited for, and nothing else. */
+gboolean vd_service_is_foreign(VdService *self);
 
 VdService *vd_service_ref(VdService *self);
 void vd_service_unref(VdService *self);
@@ -44,7 +46,7 @@ gboolean vd_service_take_files(VdService *self, int *ret_transport, int *ret_ima
 /* Called once on the main loop when the line closes. closed: the image was closed cleanly; error: else what
  * was said last, or NULL. */
 typedef void (*VdServiceGoneFunc)(VdService *self, gboolean closed, const GError *error, gpointer user_data);
-void vd_service_watch(VdService *self, VdServiceGoneFunc func, gpointer user_data);
+void vd_service_watch(VdService *self, VdServiceGoneFunc func, gpointer user_data); /* func NULL: no more */
 /* Asks for a clean end; blocking, in a thread, until it has gone or the deadline. A worker closes the image
  * only after its transport has ended. Errors: TIMED_OUT, OPERATION_ABORTED, and what the worker said. */
 gboolean vd_service_stop(VdService *self, guint deadline_ms, GError **error);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "worker/said.h"
+
+#include <string.h>
+
+#include "virtdisk-error.h"
+
+GError *vd_worker_lost(const char *what)
+{
+  return g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_WORKER_LOST, "virtdisk-worker %s", what);
+}
+
+static gboolean is_workers_error(gint32 code)
+{
+  static const VirtdiskError codes[] = {
+      VIRTDISK_ERROR_INVALID_PARAMETER,
+      VIRTDISK_ERROR_NOT_SUPPORTED,
+      VIRTDISK_ERROR_FILE_CORRUPT,
+      VIRTDISK_ERROR_FILE_CHANGED,
+      VIRTDISK_ERROR_NOT_A_REGULAR_FILE,
+      VIRTDISK_ERROR_DISK_FULL,
+      VIRTDISK_ERROR_VHD_DRIVE_FOOTER_MISSING,
+      VIRTDISK_ERROR_VHD_DRIVE_FOOTER_CHECKSUM_MISMATCH,
+      VIRTDISK_ERROR_VHD_DRIVE_FOOTER_CORRUPT,
+      VIRTDISK_ERROR_VHD_FORMAT_UNKNOWN,
+      VIRTDISK_ERROR_VHD_FORMAT_UNSUPPORTED_VERSION,
+      VIRTDISK_ERROR_VHD_SPARSE_HEADER_CHECKSUM_MISMATCH,
+      VIRTDISK_ERROR_VHD_SPARSE_HEADER_UNSUPPORTED_VERSION,
+      VIRTDISK_ERROR_VHD_SPARSE_HEADER_CORRUPT,
+      VIRTDISK_ERROR_VHD_BLOCK_ALLOCATION_FAILURE,
+      VIRTDISK_ERROR_VHD_BLOCK_ALLOCATION_TABLE_CORRUPT,
+      VIRTDISK_ERROR_VHD_INVALID_BLOCK_SIZE,
+      VIRTDISK_ERROR_VHD_BITMAP_MISMATCH,
+      VIRTDISK_ERROR_VHD_CHILD_PARENT_ID_MISMATCH,
+      VIRTDISK_ERROR_VHD_CHILD_PARENT_TIMESTAMP_MISMATCH,
+      VIRTDISK_ERROR_VHD_CHILD_PARENT_SIZE_MISMATCH,
+      VIRTDISK_ERROR_VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT,
+      VIRTDISK_ERROR_VHD_METADATA_READ_FAILURE,
+      VIRTDISK_ERROR_VHD_METADATA_WRITE_FAILURE,
+      VIRTDISK_ERROR_VHD_INVALID_SIZE,
+      VIRTDISK_ERROR_VHD_INVALID_FILE_SIZE,
+      VIRTDISK_ERROR_VHD_INVALID_TYPE,
+      VIRTDISK_ERROR_VIRTUAL_DISK_LIMITATION,
+      VIRTDISK_ERROR_UNSUPPORTED_DISK_SECTOR_SIZE,
+      VIRTDISK_ERROR_PROVIDER_NOT_FOUND,
+      VIRTDISK_ERROR_IO,
+      VIRTDISK_ERROR_NO_RESOURCES,
+      VIRTDISK_ERROR_INTERNAL,
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS(codes); i++)
+    if (code == (gint32)codes[i])
+      return TRUE;
+  return FALSE;
+}
+
+GError *vd_worker_said_error(const VdFormatError *said)
+{
+  gsize length = strnlen(said->text, sizeof said->text);
+
+  if (!is_workers_error(said->code) || length == 0 || length == sizeof said->text)
+    return vd_worker_lost("answered with an error that it cannot have");
+  for (gsize i = 0; i < length; i++)
+    if (!g_ascii_isprint(said->text[i]))
+      return vd_worker_lost("answered with an error whose text is not plain");
+  return g_error_new_literal(VIRTDISK_ERROR, said->code, said->text);
+}

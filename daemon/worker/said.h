@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a worker says went wrong, as an error of ours. A worker may blame an image; it has no say in who may
+ * do what, and none in what a terminal does with its text. */
+#pragma once
+
+#include <gio/gio.h>
+
+#include "formats/error.h"
+
+/* WORKER_LOST with "virtdisk-worker " before the text. */
+GError *vd_worker_lost(const char *what);
+/* Never NULL: what cannot have been said by a sound worker is WORKER_LOST. Any thread. */
+GError *vd_worker_said_error(const VdFormatError *said);
