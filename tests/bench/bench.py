@@ -8,7 +8,6 @@ Speed, each figure as a ratio to a peer or to the limit in the same run; absolut
 Needs root, fio, xorriso, qemu-img and udisks2. The parts alternate (ours, peer, ours, ...) and medians are compared, so
 that what else the machine does hits both. A figure beyond its bound is marked, and the exit code is then 1.
 """
-import json
 import os
 import shutil
 import statistics
@@ -19,44 +18,11 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "system"))
 import testbed  # noqa: E402
+from figures import MIB, alternate, fio, report, timed, verdict  # noqa: E402
 from testbed import images  # noqa: E402
 from gi.repository import Gio, GLib  # noqa: E402
 
-ROUNDS = int(os.environ.get("VIRTDISK_BENCH_ROUNDS", "5"))
-SECONDS = os.environ.get("VIRTDISK_BENCH_SECONDS", "2")
-MIB = 1 << 20
 UDISKSD = ["/usr/libexec/udisks2/udisksd", "/usr/lib/udisks2/udisksd"]
-missed = []
-
-
-def report(name, value, bound, unit="", better="at least"):
-    good = value >= bound if better == "at least" else value <= bound
-    print(f"{'   ' if good else '!! '}{name}: {value:.3g}{unit} ({better} {bound:g}{unit})", flush=True)
-    if not good:
-        missed.append(name)
-
-
-def fio(device, pattern, block, depth):
-    """Bytes per second."""
-    out = subprocess.run(["fio", "--name=x", f"--filename={device}", f"--rw={pattern}", f"--bs={block}",
-                          f"--iodepth={depth}", "--ioengine=io_uring", "--direct=1", "--readonly", "--time_based",
-                          f"--runtime={SECONDS}", "--output-format=json"], check=True, capture_output=True, text=True)
-    return json.loads(out.stdout)["jobs"][0]["read"]["bw_bytes"]
-
-
-def alternate(*parts):
-    """Runs the parts in turn, ROUNDS times -> the median of each."""
-    results = [[] for _ in parts]
-    for _ in range(ROUNDS):
-        for part, result in zip(parts, results):
-            result.append(part())
-    return [statistics.median(result) for result in results]
-
-
-def timed(function):
-    start = time.monotonic()
-    function()
-    return time.monotonic() - start
 
 
 class Bench(testbed.TestCase):
@@ -145,7 +111,4 @@ class Bench(testbed.TestCase):
 
 
 if __name__ == "__main__":
-    code = testbed.main()
-    if missed:
-        print("beyond their bounds: " + "; ".join(missed))
-    sys.exit(code or (1 if missed else 0))
+    sys.exit(verdict(testbed.main()))
