@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+#include "sim-io.hh"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+#include <system_error>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace vd_sim
+{
+
+static void check(bool good, const char *what)
+{
+  if (!good)
+    throw std::system_error(errno, std::generic_category(), what);
+}
+
+Image Image::from_bytes(const std::vector<uint8_t> &bytes)
+{
+  Image image;
+
+  image.write(0, bytes.data(), bytes.size());
+  return image;
+}
+
+Image Image::of_size(uint64_t size)
+{
+  Image image;
+
+  image.size_ = size;
+  return image;
+}
+
+Image Image::from_fd(int fd)
+{
+  struct stat stat;
+  std::vector<uint8_t> buffer(1 << 20);
+
+  check(fstat(fd, &stat) == 0, "fstat");
+  Image image = of_size(static_cast<uint64_t>(stat.st_size));
+  for (off_t at = lseek(fd, 0, SEEK_DATA); at >= 0 && at < stat.st_size;) {
+    off_t end = lseek(fd, at, SEEK_HOLE);
+
+    while (at < end) {
+      ssize_t got =
+          pread(fd, buffer.data(), std::min<size_t>(buffer.size(), static_cast<size_t>(end - at)), at);
+
+      check(got > 0, "pread");
+      image.write(static_cast<uint64_t>(at), buffer.data(), static_cast<size_t>(got));
+      at += got;
+    }
+    at = lseek(fd, end, SEEK_DATA);
+  }
+  return image;
+}
+
+Image::Page &Image::own(uint64_t number)
+{
+  std::shared_ptr<Page> &page = pages_[number];
+
+  if (!page)
+    page = std::make_shared<Page>(Page{});
+  else if (page.use_count() > 1)
+    page = std::make_shared<Page>(*page);
+  return *page;
+}
+
+void Image::write(uint64_t offset, const uint8_t *data, size_t length)
+{
+  size_ = std::max(size_, offset + length);
+  while (length > 0) {
+    size_t within = offset % page_size;
+    size_t part = std::min(length, page_size - within);
+
+    memcpy(own(offset / page_size).data() + within, data, part);
+    offset += part;
+    data += part;
+    length -= part;
+  }
+}
+
+void Image::punch(uint64_t offset, uint64_t length)
+{
+  uint64_t end = offset + length;
+  auto page = pages_.lower_bound(offset / page_size);
+
+  while (page != pages_.end() && page->first * page_size < end) {
+    uint64_t start = page->first * page_size;
+    uint64_t from = std::max(start, offset), to = std::min(start + page_size, end);
+
+    if (to - from == page_size) {
+      page = pages_.erase(page);
+      continue;
+    }
+    memset(own(page->first).data() + (from - start), 0, to - from);
+    ++page;
+  }
+}
+
+void Image::truncate(uint64_t size)
+{
+  if (size < size_)
+    punch(size, size_ - size);
+  size_ = size;
+}
+
+std::vector<uint8_t> Image::read(uint64_t offset, size_t length) const
+{
+  std::vector<uint8_t> bytes(length);
+  uint64_t end = offset + length;
+
+  for (auto page = pages_.lower_bound(offset / page_size);
+       page != pages_.end() && page->first * page_size < end; ++page) {
+    uint64_t start = page->first * page_size;
+    uint64_t from = std::max(start, offset), to = std::min(start + page_size, end);
+
+    memcpy(bytes.data() + (from - offset), page->second->data() + (from - start), to - from);
+  }
+  return bytes;
+}
+
+void Image::store(int fd) const
+{
+  check(ftruncate(fd, static_cast<off_t>(size_)) == 0, "ftruncate");
+  for (const auto &page : pages_) {
+    uint64_t offset = page.first * page_size;
+    size_t length = static_cast<size_t>(std::min<uint64_t>(page_size, size_ - std::min(size_, offset)));
+
+    check(pwrite(fd, page.second->data(), length, static_cast<off_t>(offset)) == static_cast<ssize_t>(length),
+          "pwrite");
+  }
+}
+
+int Image::to_memfd() const
+{
+  int fd = memfd_create("sim-image", MFD_CLOEXEC);
+
+  check(fd >= 0, "memfd_create");
+  store(fd);
+  return fd;
+}
+
+void Image::to_file(const std::string &path) const
+{
+  int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+  check(fd >= 0, path.c_str());
+  store(fd);
+  close(fd);
+}
+
+} // namespace vd_sim
