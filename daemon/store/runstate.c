@@ -14,10 +14,12 @@
 #define FOLDER "disks"
 #define GROUP "Disk"
 #define HANDLE_GROUP "Handle %u"
+#define PARENT_GROUP "Parent %u"
 /* Raised whenever VdFacts changes its meaning without changing its size. */
-#define FORMAT_VERSION 1
-/* Facts with the fullest partition table (70 KiB), VD_MAX_GROUPS groups (704 KiB), handles, names. */
-#define RECORD_CEILING (1024 * 1024)
+#define FORMAT_VERSION 2
+/* Facts with the fullest partition table (110 KiB), VD_MAX_GROUPS groups (704 KiB), handles, names; parents
+ * with the longest paths, each byte of them escaped (VD_CHAIN_MAX_DEPTH of 12 KiB). */
+#define RECORD_CEILING (4 * 1024 * 1024)
 
 G_STATIC_ASSERT(sizeof(VdRunPhase) == sizeof(guint32));
 
@@ -25,12 +27,14 @@ typedef struct {
   guint32 version;
   guint32 facts_size;
   guint32 n_handles;
+  guint32 n_parents;
 } Header;
 
 static const VdField header_fields[] = {
     {"Version", VD_FIELD_U32, offsetof(Header, version)},
     {"FactsSize", VD_FIELD_U32, offsetof(Header, facts_size)},
     {"Handles", VD_FIELD_U32, offsetof(Header, n_handles)},
+    {"Parents", VD_FIELD_U32, offsetof(Header, n_parents)},
 };
 
 #define MEMBER(key, type, name)                                                                              \
@@ -72,12 +76,26 @@ static const VdField handle_fields[] = {
     {"Attacher", VD_FIELD_BOOLEAN, offsetof(VdRunHandle, attacher)},
 };
 
+static const VdField parent_fields[] = {
+    {"Path", VD_FIELD_BYTES, offsetof(VdRunParent, path)},
+    {"Dev", VD_FIELD_U64, offsetof(VdRunParent, dev)},
+    {"Ino", VD_FIELD_U64, offsetof(VdRunParent, ino)},
+    {"Write", VD_FIELD_BOOLEAN, offsetof(VdRunParent, write)},
+};
+
 static void run_handle_free(VdRunHandle *self)
 {
   g_free(self->id);
   g_free(self);
 }
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdRunHandle, run_handle_free)
+
+static void run_parent_free(VdRunParent *self)
+{
+  g_free(self->path);
+  g_free(self);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdRunParent, run_parent_free)
 
 VdRunRecord *vd_run_record_new(const char *tag)
 {
@@ -87,6 +105,7 @@ VdRunRecord *vd_run_record_new(const char *tag)
   self->image_uid = self->uid = VD_UID_INVALID;
   self->gid = VD_GID_INVALID;
   self->handles = g_ptr_array_new_with_free_func((GDestroyNotify)run_handle_free);
+  self->parents = g_ptr_array_new_with_free_func((GDestroyNotify)run_parent_free);
   return self;
 }
 
@@ -104,7 +123,16 @@ void vd_run_record_free(VdRunRecord *self)
   g_free(self->bus_name);
   g_free(self->bus_id);
   g_ptr_array_unref(self->handles);
+  g_ptr_array_unref(self->parents);
   g_free(self);
+}
+
+void vd_run_record_add_parent(VdRunRecord *self, const char *path, dev_t dev, ino_t ino, gboolean write)
+{
+  VdRunParent *parent = g_new(VdRunParent, 1);
+
+  *parent = (VdRunParent){g_strdup(path), dev, ino, write};
+  g_ptr_array_add(self->parents, parent);
 }
 
 /* Bytes of the facts that say something: the contents that are there. */
@@ -187,9 +215,31 @@ static gboolean load_handles(GKeyFile *file, guint32 n, VdRunRecord *record, GEr
   return TRUE;
 }
 
+static void save_parents(GKeyFile *file, const VdRunRecord *record)
+{
+  for (guint i = 0; i < record->parents->len; i++) {
+    g_autofree char *group = g_strdup_printf(PARENT_GROUP, i);
+
+    vd_fields_save(file, group, parent_fields, G_N_ELEMENTS(parent_fields), record->parents->pdata[i]);
+  }
+}
+
+static gboolean load_parents(GKeyFile *file, guint32 n, VdRunRecord *record, GError **error)
+{
+  for (guint32 i = 0; i < n; i++) {
+    g_autofree char *group = g_strdup_printf(PARENT_GROUP, i);
+    g_autoptr(VdRunParent) parent = g_new0(VdRunParent, 1);
+
+    if (!vd_fields_load(file, group, parent_fields, G_N_ELEMENTS(parent_fields), parent, error))
+      return FALSE;
+    g_ptr_array_add(record->parents, g_steal_pointer(&parent));
+  }
+  return TRUE;
+}
+
 gboolean vd_run_save(const char *rundir, const VdRunRecord *record, GError **error)
 {
-  const Header header = {FORMAT_VERSION, sizeof(VdFacts), record->handles->len};
+  const Header header = {FORMAT_VERSION, sizeof(VdFacts), record->handles->len, record->parents->len};
   g_autoptr(GKeyFile) file = g_key_file_new();
   g_autofree char *text = NULL;
   vd_autofd folder = -1;
@@ -201,6 +251,7 @@ gboolean vd_run_save(const char *rundir, const VdRunRecord *record, GError **err
   save_groups(file, record);
   save_facts(file, &record->facts);
   save_handles(file, record);
+  save_parents(file, record);
   text = g_key_file_to_data(file, &length, NULL);
   if (length > RECORD_CEILING) {
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NO_RESOURCES,
@@ -225,6 +276,8 @@ static const char *find_fault(const Header *header, const VdRunRecord *record)
 {
   if (header->version != FORMAT_VERSION || header->facts_size != sizeof(VdFacts))
     return "another version wrote it";
+  if (header->n_parents > VD_RUN_MAX_PARENTS)
+    return "it has more parents than a chain";
   if (record->phase > VD_RUN_DETACHING)
     return "its phase is unknown";
   if (record->phase != VD_RUN_INTENT && (!record->device || !*record->device || strchr(record->device, '/')))
@@ -249,7 +302,8 @@ static gboolean load_document(GKeyFile *file, VdRunRecord *record, GError **erro
     g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_IO, fault);
     return FALSE;
   }
-  return load_handles(file, header.n_handles, record, error);
+  return load_handles(file, header.n_handles, record, error) &&
+         load_parents(file, header.n_parents, record, error);
 }
 
 static gboolean load_record(const char *name, const char *text, gsize length, gpointer user_data,

@@ -19,6 +19,17 @@ typedef struct {
   gboolean attacher;
 } VdRunHandle;
 
+/* A parent of the chain, nearest first. */
+typedef struct {
+  char *path; /* bytes */
+  dev_t dev;
+  ino_t ino;
+  gboolean write;
+} VdRunParent;
+
+/* Ceiling of parents in a record. */
+#define VD_RUN_MAX_PARENTS 255
+
 typedef struct {
   char *tag;
   VdRunPhase phase;
@@ -49,15 +60,17 @@ typedef struct {
   char *bus_id;   /* of the bus that bus_name belongs to */
   GPtrArray
       *handles; /* element VdRunHandle*: open handles, so that a restarted service can answer their owner */
+  GPtrArray *parents; /* element VdRunParent* */
   VdFacts facts;
 } VdRunRecord;
 
-/* tag: 1 to 64 characters of [0-9a-f]; the file's name. No owner, no handles. */
+/* tag: 1 to 64 characters of [0-9a-f]; the file's name. No owner, no handles, no parents. */
 VdRunRecord *vd_run_record_new(const char *tag);
 void vd_run_record_free(VdRunRecord *self);
+void vd_run_record_add_parent(VdRunRecord *self, const char *path, dev_t dev, ino_t ino, gboolean write);
 /*
  * rundir/disks, 0700, is made where it is missing. The old or the new record is there afterwards, also if the
- * service is killed meanwhile. Needs path and tag. Errors: NO_RESOURCES (more than 1 MiB), DISK_FULL, IO.
+ * service is killed meanwhile. Needs path and tag. Errors: NO_RESOURCES (more than 4 MiB), DISK_FULL, IO.
  */
 gboolean vd_run_save(const char *rundir, const VdRunRecord *record, GError **error);
 void vd_run_remove(const char *rundir, const char *tag);

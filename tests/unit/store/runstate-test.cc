@@ -66,6 +66,8 @@ VdRunRecord *full_record(void)
   record->facts.virtual_size = VD_MAX_VIRTUAL_SIZE;
   record->facts.n_contents = 2;
   g_strlcpy(record->facts.contents[1].label, "L\n=ä", sizeof record->facts.contents[1].label);
+  vd_run_record_add_parent(record, "/a/p\nq\xff.vhdx", 5, 77, FALSE);
+  vd_run_record_add_parent(record, "/b/r.vhdx", static_cast<dev_t>(-2), static_cast<ino_t>(-3), TRUE);
   return record;
 }
 
@@ -109,6 +111,16 @@ void expect_same(const VdRunRecord *a, const VdRunRecord *b)
     EXPECT_EQ(x->rights, y->rights);
     EXPECT_EQ(x->attacher, y->attacher);
   }
+  ASSERT_EQ(a->parents->len, b->parents->len);
+  for (guint i = 0; i < a->parents->len; i++) {
+    const VdRunParent *x = static_cast<VdRunParent *>(a->parents->pdata[i]);
+    const VdRunParent *y = static_cast<VdRunParent *>(b->parents->pdata[i]);
+
+    EXPECT_STREQ(x->path, y->path);
+    EXPECT_EQ(x->dev, y->dev);
+    EXPECT_EQ(x->ino, y->ino);
+    EXPECT_EQ(x->write, y->write);
+  }
   EXPECT_EQ(memcmp(&a->facts, &b->facts, sizeof a->facts), 0);
 }
 
@@ -148,7 +160,7 @@ TEST_F(RunState, EveryFieldComesBack)
   g_autoptr(VdRunRecord) record = full_record();
 
   if (sizeof(void *) == 8) {
-    EXPECT_EQ(sizeof(VdRunRecord) - sizeof(VdFacts), 184u)
+    EXPECT_EQ(sizeof(VdRunRecord) - sizeof(VdFacts), 192u)
         << "a new member needs a key and a line in this test";
   }
   ASSERT_TRUE(save(record));
@@ -195,7 +207,7 @@ TEST_F(RunState, TooLargeIsRefusedAndLeavesTheOld)
 
   ASSERT_TRUE(save(record));
   std::string before = contents(file);
-  for (int i = 0; i < 20000; i++)
+  for (int i = 0; i < 80000; i++)
     g_ptr_array_add(record->handles, new_handle("0123456789abcdef0123456789abcdef", 1, 0, FALSE));
   EXPECT_FALSE(vd_run_save(base.c_str(), record, &error));
   EXPECT_TRUE(g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NO_RESOURCES));
@@ -276,8 +288,8 @@ TEST_F(RunState, BrokenRecordsAreDropped)
   EXPECT_FALSE(loads("rubbish"));
   EXPECT_FALSE(loads(std::string(100, '\0')));
   EXPECT_FALSE(loads(good.substr(0, good.size() / 2)));
-  EXPECT_FALSE(loads(good + "#" + std::string(1 << 20, 'x') + "\n")) << "larger than the ceiling";
-  EXPECT_FALSE(loads(with_value(good, "Version", "2")));
+  EXPECT_FALSE(loads(good + "#" + std::string(4 << 20, 'x') + "\n")) << "larger than the ceiling";
+  EXPECT_FALSE(loads(with_value(good, "Version", "3")));
   EXPECT_FALSE(loads(with_value(good, "FactsSize", "100")));
   EXPECT_FALSE(loads(with_value(good, "Phase", "3")));
   EXPECT_FALSE(loads(with_value(good, "Phase", "-1")));
