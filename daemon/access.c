@@ -100,9 +100,13 @@ static void grant(const VdOpenParams *p, VdRights *rights)
 {
   guint32 depth = p->has_rw_depth ? p->rw_depth : VIRTDISK_OPEN_RW_DEPTH_DEFAULT;
 
-  *rights = (VdRights){.version = p->version, .mask = p->mask, .flags = p->flags};
+  *rights = (VdRights){.version = p->version,
+                       .mask = p->mask,
+                       .flags = p->flags,
+                       .ignore_parent_timestamp = p->ignore_parent_timestamp};
   if (p->version == 1) {
     rights->write = depth > 0 && (p->mask & VIRTDISK_ACCESS_WRITABLE) != 0;
+    rights->rw_depth = rights->write ? depth : 0;
     return;
   }
   rights->get_info_only = p->get_info_only;
@@ -113,6 +117,7 @@ static void grant(const VdOpenParams *p, VdRights *rights)
   else
     rights->mask = VIRTDISK_ACCESS_ALL;
   rights->write = !p->get_info_only && !p->read_only;
+  rights->rw_depth = rights->write ? VIRTDISK_OPEN_RW_DEPTH_DEFAULT : 0;
 }
 
 gboolean vd_access_open(const VdOpenParams *p, const char *path, guint32 *ret_device_id, VdRights *ret_rights,
@@ -219,6 +224,17 @@ static gboolean resolve_lifetime(const VdAttachParams *p, VdLifetime *ret, GErro
   return TRUE;
 }
 
+/* The word as a constant; NULL: none, or no such route. */
+static const char *route_of(const VdAttachParams *p)
+{
+  static const char *const routes[] = {"loop", "ublk", "fuse"};
+
+  for (gsize i = 0; p->route != NULL && i < G_N_ELEMENTS(routes); i++)
+    if (g_str_equal(p->route, routes[i]))
+      return routes[i];
+  return NULL;
+}
+
 static gboolean check_attach_fields(const VdAttachParams *p, GError **error)
 {
   gboolean range_asked = (p->flags & VIRTDISK_ATTACH_RESTRICTED_RANGE) != 0;
@@ -244,6 +260,10 @@ static gboolean check_attach_fields(const VdAttachParams *p, GError **error)
     wrong = "sector-size is not 512, 1024, 2048 or 4096";
   else if (p->has_mode && (p->mode & ~07777u) != 0)
     wrong = "mode has bits beyond permissions";
+  else if (p->route != NULL && route_of(p) == NULL)
+    wrong = "route is not loop, ublk or fuse";
+  else if (p->zero_copy && p->route != NULL && !g_str_equal(p->route, "ublk"))
+    wrong = "zero-copy belongs to the route ublk";
   if (wrong == NULL)
     return TRUE;
   g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, wrong);
@@ -375,7 +395,10 @@ gboolean vd_access_attach(const VdAttachParams *p, const VdRights *rights, const
                           uid_t caller_uid, uid_t file_uid, gid_t file_gid, mode_t file_mode,
                           VdAttachPlan *ret_plan, GError **error)
 {
-  VdAttachPlan plan = {.flags = p->flags, .detach_on_unmount = p->detach_on_unmount};
+  VdAttachPlan plan = {.flags = p->flags,
+                       .detach_on_unmount = p->detach_on_unmount,
+                       .route = route_of(p),
+                       .zero_copy = p->zero_copy};
 
   if (!vd_access_attach_flags(p, facts->device_id, &plan.lifetime, &plan.read_only, error) ||
       !check_rights(rights, plan.read_only, error))

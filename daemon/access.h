@@ -26,6 +26,7 @@ typedef struct {
   gboolean read_only;
   const char *resiliency_guid;
   const char *snapshot_id;
+  gboolean ignore_parent_timestamp; /* our own: a parent that was copied has another time, and the same id */
 } VdOpenParams;
 
 /* What a handle may do. */
@@ -34,7 +35,9 @@ typedef struct {
   guint32 mask;  /* VirtdiskAccessMask; for version 2 and 3 what the booleans grant */
   guint32 flags; /* VirtdiskOpenFlags */
   gboolean get_info_only;
-  gboolean write; /* the file is opened for writing */
+  gboolean write;   /* the file is opened for writing */
+  guint32 rw_depth; /* files of the chain, from the leaf, that are opened for writing; 0 if not write */
+  gboolean ignore_parent_timestamp;
 } VdRights;
 
 /*
@@ -74,6 +77,8 @@ typedef struct {
   gboolean partition_scan;
   guint32 uid, gid, mode;
   guint64 restricted_offset, restricted_length;
+  const char *route; /* "loop", "ublk", "fuse", or NULL: the best there is */
+  gboolean zero_copy;
 } VdAttachParams;
 
 /* What they come to for one image. */
@@ -85,11 +90,13 @@ typedef struct {
   gboolean partition_scan;
   gboolean detach_on_unmount;
   guint32 sector_size;
-  guint64 offset; /* bytes in the file */
-  guint64 size;   /* bytes */
-  gboolean whole; /* the device shows the whole virtual disk, so facts->contents apply as they are */
-  guint64 skip;   /* bytes of the virtual disk before the first byte shown */
-  uid_t uid;      /* VD_UID_INVALID: the system's default */
+  guint64 offset;    /* bytes in the file */
+  guint64 size;      /* bytes */
+  gboolean whole;    /* the device shows the whole virtual disk, so facts->contents apply as they are */
+  guint64 skip;      /* bytes of the virtual disk before the first byte shown */
+  const char *route; /* static; NULL: the best there is */
+  gboolean zero_copy;
+  uid_t uid; /* VD_UID_INVALID: the system's default */
   gid_t gid;
   mode_t mode;
 } VdAttachPlan;

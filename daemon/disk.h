@@ -18,6 +18,7 @@ typedef struct {
   char *tag;        /* names it in the kernel, in /run and on the bus */
   VdDevice *device; /* NULL while pending */
   VdAttachPlan plan;
+  GPtrArray *parents; /* element VdParent*: nearest first; NULL: none */
   VdIdentity *owner;
   char *session; /* lifetime session: id of the login session */
   gboolean opened_read_only;

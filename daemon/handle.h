@@ -6,6 +6,7 @@
 #include <gio/gio.h>
 
 #include "access.h"
+#include "chain.h"
 #include "image.h"
 #include "util/identity.h"
 
@@ -19,6 +20,8 @@ struct VdHandle {
   VdRights rights;
   VdIdentity *owner;
   VdImage *image; /* NULL for a handle taken over from an earlier run of the service: the file went with it */
+  VdChain *chain; /* parents of a differencing image; NULL: it has none, or they were not to be opened */
+  gboolean adding_parent;
   gboolean closed;   /* no longer in the manager's table */
   gboolean opening;  /* in the table so that others see it, but its owner has not got it yet */
   gboolean attacher; /* the disk's attachment came through this handle */

@@ -31,7 +31,7 @@ typedef struct {
 static const TypeRow types[] = {
     {VIRTDISK_DEVICE_ISO, TYPE_SERVED, "iso", VIRTDISK_VENDOR_MICROSOFT, {".iso"}},
     {VIRTDISK_DEVICE_VHD, TYPE_SERVED, "vhd", VIRTDISK_VENDOR_MICROSOFT, {".vhd", ".avhd"}},
-    {VIRTDISK_DEVICE_VHDX, TYPE_KNOWN, "vhdx", VIRTDISK_VENDOR_MICROSOFT, {".vhdx", ".avhdx"}},
+    {VIRTDISK_DEVICE_VHDX, TYPE_SERVED, "vhdx", VIRTDISK_VENDOR_MICROSOFT, {".vhdx", ".avhdx"}},
     {VIRTDISK_DEVICE_VHDSET, TYPE_KNOWN, "vhds", VIRTDISK_VENDOR_MICROSOFT, {".vhds"}},
     {VIRTDISK_DEVICE_RAW, TYPE_SERVED, "raw", VIRTDISK_VENDOR_VIRTDISK, {".img", ".raw"}},
 };
@@ -104,7 +104,7 @@ gboolean vd_image_resolve_type(guint32 device_id, const char *vendor, const char
     g_autofree char *display = vd_path_to_display(path);
 
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_PROVIDER_NOT_FOUND,
-                "The name of “%s” does not end in .iso, .vhd, .img or .raw; name its format", display);
+                "The name of “%s” does not end in .iso, .vhd, .vhdx, .img or .raw; name its format", display);
     return FALSE;
   }
   if (!row) {

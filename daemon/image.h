@@ -40,7 +40,7 @@ const char *vd_device_id_to_vendor(guint32 device_id);
  * vendor: GUID text without braces, or NULL; must be unknown (zeros) or fit the device id.
  * Errors: INVALID_PARAMETER (vendor is no GUID); PROVIDER_NOT_FOUND, as OpenVirtualDisk has it for "no
  * provider for the type or extension": a device id or vendor that nobody knows, a vendor that does not make
- * this format, no such extension, a format that this version does not serve (VHDX, VHDSET).
+ * this format, no such extension, a format that this version does not serve (VHDSET).
  */
 gboolean vd_image_resolve_type(guint32 device_id, const char *vendor, const char *path,
                                guint32 *ret_device_id, GError **error);

@@ -4,6 +4,7 @@
 #include "manager-private.h"
 #include "store/boot.h"
 #include "util/offload.h"
+#include "worker/service.h"
 
 #include <string.h>
 
@@ -124,6 +125,28 @@ gboolean vd_manager_may_attach_handle(VdManager *self, VdHandle *handle, GError 
   return check_state(handle->disk, handle, error);
 }
 
+/* What a differencing image does not have itself lies in its parents: without them it has holes. */
+static gboolean check_chain(VdHandle *handle, GError **error)
+{
+  const VdDisk *disk = handle->disk;
+
+  if (!disk->facts.has_parent)
+    return TRUE;
+  if ((handle->rights.flags & VIRTDISK_OPEN_NO_PARENTS) != 0)
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE,
+                "%s was opened without its parents: it can be looked at, not attached", disk->display);
+  else if (handle->chain == NULL)
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_BAD_COMMAND,
+                "%s was attached when this handle was opened: open it again", disk->display);
+  else if (!vd_chain_is_complete(handle->chain, &disk->facts))
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE,
+                "the chain of %s has %u of its parents; the next one is missing", disk->display,
+                handle->chain->images->len);
+  else
+    return TRUE;
+  return FALSE;
+}
+
 static gboolean make_plan(VdHandle *handle, const VdAttachParams *params, VdAttachPlan *ret_plan,
                           GError **error)
 {
@@ -147,7 +170,7 @@ static gboolean make_plan(VdHandle *handle, const VdAttachParams *params, VdAtta
   }
   return vd_access_attach(params, &handle->rights, &disk->facts, handle->owner->uid, uid, gid, mode, ret_plan,
                           error) &&
-         check_file(disk, handle->image, error);
+         check_chain(handle, error) && check_file(disk, handle->image, error);
 }
 
 /* The specification for the kernel */
@@ -193,6 +216,17 @@ static gsize copy_partitions(const VdFacts *facts, VdPartitionSpec *out)
   return n;
 }
 
+/* Leaf first. (element int) */
+static GArray *chain_descriptors(const VdHandle *handle)
+{
+  GArray *fds = g_array_new(FALSE, FALSE, sizeof(int));
+
+  g_array_append_val(fds, handle->image->fd);
+  for (guint i = 0; handle->chain != NULL && i < handle->chain->images->len; i++)
+    g_array_append_val(fds, ((VdImage *)g_ptr_array_index(handle->chain->images, i))->fd);
+  return fds;
+}
+
 static void start_device(VdManager *self, Attach *attach, GCancellable *cancellable,
                          GAsyncReadyCallback callback, gpointer user_data)
 {
@@ -200,12 +234,23 @@ static void start_device(VdManager *self, Attach *attach, GCancellable *cancella
   const VdDiskAttachment *a = disk->attachment;
   VdPartitionSpec partitions[VD_MAX_PARTITIONS + 1];
   g_autoptr(GPtrArray) env = make_udev_env(disk);
+  g_autoptr(GArray) images = chain_descriptors(attach->handle);
   VdAttachSpec spec = {
       .tag = a->tag,
       .fd = attach->handle->image->fd,
+      .translated = !disk->facts.linear,
       .offset = a->plan.offset,
       .size = a->plan.size,
       .sector_size = a->plan.sector_size,
+      .physical_sector_size = MAX(disk->facts.physical_sector_size, a->plan.sector_size),
+      .route = a->plan.route,
+      .served = {.program = vd_worker_client_get_program(self->worker),
+                 .user_argument = vd_worker_client_get_user_argument(self->worker),
+                 .device_id = disk->device_id,
+                 .images = (const int *)images->data,
+                 .n_images = images->len,
+                 .skip = a->plan.skip,
+                 .zero_copy = a->plan.zero_copy},
       .read_only = a->plan.read_only,
       .direct_io = a->plan.direct_io,
       .partition_scan = a->plan.partition_scan,
@@ -339,6 +384,83 @@ static void on_device_attached(GObject *source, GAsyncResult *result, gpointer u
   }
 }
 
+/*
+ * A fixed VHDX that the kernel will write to by itself: what a session of writing begins with (new GUIDs, so
+ * that children and copies see it) is a worker's to do before.
+ */
+
+typedef struct {
+  char *program;
+  char *user_argument;
+  VdImage *image;
+} Begin;
+
+static void begin_free(gpointer data)
+{
+  Begin *begin = data;
+
+  g_free(begin->program);
+  g_free(begin->user_argument);
+  vd_image_unref(begin->image);
+  g_free(begin);
+}
+
+static void begin_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  const Begin *begin = data;
+  VdServiceSpec spec = {
+      .program = begin->program,
+      .user_argument = begin->user_argument,
+      .setup = {.task = VD_TASK_BEGIN, .flags = VD_SERVE_WRITABLE, .device_id = begin->image->device_id},
+      .transport_fd = -1,
+      .images = &begin->image->fd,
+      .n_images = 1,
+  };
+  GError *error = NULL;
+  g_autoptr(VdService) service = vd_service_start(&spec, cancellable, &error);
+
+  if (service != NULL)
+    g_task_return_boolean(task, TRUE);
+  else
+    g_task_return_error(task, error);
+}
+
+static gboolean needs_begin(const Attach *attach)
+{
+  const VdAttachPlan *plan = &attach->disk->attachment->plan;
+
+  return attach->disk->device_id == VIRTDISK_DEVICE_VHDX && attach->disk->facts.linear && !plan->read_only &&
+         (plan->route == NULL || g_str_equal(plan->route, "loop"));
+}
+
+static void on_begun(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = g_task_get_source_object(task);
+  Attach *attach = g_task_get_task_data(task);
+  GError *error = NULL;
+
+  if (g_task_propagate_boolean(G_TASK(result), &error)) {
+    start_device(self, attach, g_task_get_cancellable(task), on_device_attached, g_steal_pointer(&task));
+    return;
+  }
+  fail_attach(self, attach->disk);
+  g_task_return_error(task, error);
+}
+
+static void begin_async(VdManager *self, const Attach *attach, GCancellable *cancellable,
+                        GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr(GTask) task = g_task_new(NULL, cancellable, callback, user_data);
+  Begin *begin = g_new(Begin, 1);
+
+  *begin = (Begin){g_strdup(vd_worker_client_get_program(self->worker)),
+                   g_strdup(vd_worker_client_get_user_argument(self->worker)),
+                   vd_image_ref(attach->handle->image)};
+  g_task_set_task_data(task, begin, begin_free);
+  vd_offload(task, begin_in_thread);
+}
+
 static VdDiskAttachment *make_attachment(VdManager *self, VdHandle *handle, const VdAttachPlan *plan,
                                          const char *session)
 {
@@ -347,6 +469,7 @@ static VdDiskAttachment *make_attachment(VdManager *self, VdHandle *handle, cons
 
   a->tag = g_strconcat(self->instance, random, NULL);
   a->plan = *plan;
+  a->parents = handle->chain != NULL ? vd_chain_parents(handle->chain) : NULL;
   a->owner = vd_identity_ref(handle->owner);
   a->session = plan->lifetime == VD_LIFETIME_SESSION ? g_strdup(session) : NULL;
   a->opened_read_only = !handle->rights.write;
@@ -397,7 +520,10 @@ void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachPa
     g_task_return_error(task, error);
     return;
   }
-  start_device(self, attach, cancellable, on_device_attached, g_steal_pointer(&task));
+  if (needs_begin(attach))
+    begin_async(self, attach, cancellable, on_begun, g_steal_pointer(&task));
+  else
+    start_device(self, attach, cancellable, on_device_attached, g_steal_pointer(&task));
 }
 
 VdDisk *vd_manager_attach_finish(VdManager *self, GAsyncResult *result, GError **error)

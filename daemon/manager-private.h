@@ -12,6 +12,7 @@ struct _VdManager {
   char *statedir;
   VdSource source;
   VdWorkerClient *worker;
+  VdPathMap *path_map;
   GHashTable *disks;         /* ImageKey* -> VdDisk* (owned) */
   GHashTable *handles;       /* id -> VdHandle* (owned) */
   VdMountWatch *mount_watch; /* while a disk wants detach-on-unmount */
@@ -33,6 +34,17 @@ void vd_manager_add_handle(VdManager *self, VdHandle *handle);
 /* Out of the tables; the disk stays to the caller. */
 void vd_manager_remove_handle(VdManager *self, VdHandle *handle);
 char *vd_manager_random_id(void);
+
+/* manager-chain.c */
+/* The parents of leaf, each found, fitting and, for exclusive rights, locked. (transfer full) */
+void vd_manager_find_chain_async(VdManager *self, VdIdentity *identity, VdImage *leaf, const VdFacts *facts,
+                                 const VdRights *rights, GCancellable *cancellable,
+                                 GAsyncReadyCallback callback, gpointer user_data);
+VdChain *vd_manager_find_chain_finish(VdManager *self, GAsyncResult *result, GError **error);
+/* Errors: SHARING_VIOLATION, by our own tables. may_use: nobody has it as a parent in a way that excludes
+ * this use; may_be_parent: nor open or attached by itself. */
+gboolean vd_manager_may_use(VdManager *self, const VdImage *image, gboolean write, GError **error);
+gboolean vd_manager_may_be_parent(VdManager *self, const VdImage *image, gboolean write, GError **error);
 
 /* manager-record.c */
 gboolean vd_manager_save_record(VdManager *self, VdDisk *disk, VdRunPhase phase, GError **error);

@@ -31,6 +31,15 @@ static void record_handles(VdRunRecord *record, VdDisk *disk)
   }
 }
 
+static void record_parents(VdRunRecord *record, const GPtrArray *parents)
+{
+  for (guint i = 0; parents != NULL && i < parents->len; i++) {
+    const VdParent *parent = g_ptr_array_index(parents, i);
+
+    vd_run_record_add_parent(record, parent->path, parent->dev, parent->ino, parent->write);
+  }
+}
+
 gboolean vd_manager_save_record(VdManager *self, VdDisk *disk, VdRunPhase phase, GError **error)
 {
   const VdDiskAttachment *a = disk->attachment;
@@ -60,6 +69,7 @@ gboolean vd_manager_save_record(VdManager *self, VdDisk *disk, VdRunPhase phase,
   }
   record_owner(record, a->owner);
   record_handles(record, disk);
+  record_parents(record, a->parents);
   return vd_run_save(self->rundir, record, error);
 }
 

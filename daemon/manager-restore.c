@@ -71,6 +71,18 @@ static void adopt_handle(VdManager *self, VdDisk *disk, const VdRunHandle *old)
   vd_handle_unref(handle);
 }
 
+static GPtrArray *parents_from_record(const VdRunRecord *record)
+{
+  GPtrArray *parents = g_ptr_array_new_with_free_func((GDestroyNotify)vd_parent_free);
+
+  for (guint i = 0; i < record->parents->len; i++) {
+    const VdRunParent *old = g_ptr_array_index(record->parents, i);
+
+    g_ptr_array_add(parents, vd_parent_new(old->path, old->dev, old->ino, old->write));
+  }
+  return parents;
+}
+
 static VdDiskAttachment *attachment_from_record(const VdRunRecord *record, VdDevice *device)
 {
   const VdDeviceInfo *info = vd_device_get_info(device);
@@ -80,6 +92,7 @@ static VdDiskAttachment *attachment_from_record(const VdRunRecord *record, VdDev
   a->device = device;
   a->owner = vd_identity_new(record->bus_name, record->uid, record->gid, record->groups, record->n_groups,
                              record->pid);
+  a->parents = parents_from_record(record);
   a->session = g_strdup(record->session);
   a->opened_read_only = record->opened_read_only;
   a->was_mounted = record->was_mounted;

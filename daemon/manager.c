@@ -37,6 +37,7 @@ static void vd_manager_finalize(GObject *object)
   g_clear_pointer(&self->handles, g_hash_table_unref);
   g_clear_pointer(&self->disks, g_hash_table_unref);
   g_clear_pointer(&self->worker, vd_worker_client_unref);
+  g_clear_pointer(&self->path_map, vd_path_map_free);
   g_free(self->rundir);
   g_free(self->statedir);
   g_free(self->instance);
@@ -82,6 +83,7 @@ VdManager *vd_manager_new(const VdManagerConfig *config)
   self->statedir = g_strdup(config->statedir);
   self->source = config->source;
   self->worker = vd_worker_client_ref(config->worker);
+  self->path_map = config->path_map != NULL ? config->path_map : vd_path_map_new();
   self->instance = name_instance(config->rundir);
   return self;
 }
@@ -133,6 +135,8 @@ void vd_manager_remove_handle(VdManager *self, VdHandle *handle)
   /* The kernel keeps the locks for a device that was attached through this very description. */
   if (handle->image != NULL && !handle->attacher)
     vd_image_unlock(handle->image);
+  if (handle->chain != NULL && !handle->attacher)
+    vd_chain_unlock(handle->chain);
 }
 
 VdHandle *vd_manager_get_handle(VdManager *self, const char *id)
@@ -239,7 +243,7 @@ gboolean vd_manager_may_attach(VdManager *self, VdImage *image, const VdRights *
                 disk->attachment->device != NULL ? vd_device_get_info(disk->attachment->device)->path : "");
     return FALSE;
   }
-  return check_share(disk, rights, error);
+  return check_share(disk, rights, error) && vd_manager_may_use(self, image, rights->write, error);
 }
 
 /* The disk of this image: the one in the table, or a new one put there. */
@@ -275,6 +279,46 @@ static void finish_open(VdManager *self, VdHandle *handle, GTask *task)
   g_task_return_pointer(task, vd_handle_ref(handle), (GDestroyNotify)vd_handle_unref);
 }
 
+static void on_chain_found(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = VD_MANAGER(source);
+  VdHandle *handle = g_task_get_task_data(task);
+  GError *error = NULL;
+
+  handle->chain = vd_manager_find_chain_finish(self, result, &error);
+  if (handle->chain == NULL) {
+    fail_open(self, handle, task, error);
+    return;
+  }
+  if (!handle->closed) {
+    finish_open(self, handle, task);
+    return;
+  }
+  /* Its owner has left meanwhile, and took no lock along. */
+  vd_chain_unlock(handle->chain);
+  fail_open(self, handle, task,
+            g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_OPERATION_ABORTED, "the caller has gone"));
+}
+
+/* The parents, as far as the caller wants them. Takes task. */
+static void find_parents(VdManager *self, VdHandle *handle, GTask *task)
+{
+  const VdRights *rights = &handle->rights;
+
+  if (!handle->disk->facts.has_parent || (rights->flags & VIRTDISK_OPEN_NO_PARENTS) != 0) {
+    finish_open(self, handle, task);
+    g_object_unref(task);
+  } else if ((rights->flags & VIRTDISK_OPEN_CUSTOM_DIFF_CHAIN) != 0) {
+    handle->chain = vd_chain_new(TRUE);
+    finish_open(self, handle, task);
+    g_object_unref(task);
+  } else {
+    vd_manager_find_chain_async(self, handle->owner, handle->image, &handle->disk->facts, rights,
+                                g_task_get_cancellable(task), on_chain_found, task);
+  }
+}
+
 static void on_probed(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(GTask) task = user_data;
@@ -293,7 +337,7 @@ static void on_probed(GObject *source, GAsyncResult *result, gpointer user_data)
     handle->disk->facts = *facts;
     handle->disk->has_facts = TRUE;
   }
-  finish_open(self, handle, task);
+  find_parents(self, handle, g_steal_pointer(&task));
 }
 
 static void start_probe(VdManager *self, VdHandle *handle, GTask *task)
@@ -365,7 +409,8 @@ void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, c
   else if (image->device_id != disk->device_id)
     error = g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is open as %s already",
                         disk->display, vd_device_id_to_format(disk->device_id));
-  if (error == NULL && check_share(disk, rights, &error)) {
+  if (error == NULL && check_share(disk, rights, &error) &&
+      (!vd_access_is_exclusive(rights) || vd_manager_may_use(self, image, rights->write, &error))) {
     start_open(self, handle, g_steal_pointer(&task));
     return;
   }

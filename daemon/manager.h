@@ -8,6 +8,7 @@
 #include <gio/gio.h>
 
 #include "access.h"
+#include "chain.h"
 #include "disk.h"
 #include "handle.h"
 #include "image.h"
@@ -31,6 +32,7 @@ typedef struct {
   const char *statedir; /* /var/lib/virtdisk */
   VdSource source;
   VdWorkerClient *worker;
+  VdPathMap *path_map; /* taken; NULL: empty */
 } VdManagerConfig;
 
 /*
@@ -55,12 +57,26 @@ gboolean vd_manager_may_attach_handle(VdManager *self, VdHandle *handle, GError 
 
 /*
  * Image -> handle: sharing, locks, what the worker says. charge belongs to the handle from here on (also on
- * failure). Errors: SHARING_VIOLATION, ACCESS_DENIED (reopen rules), the format's, the worker's.
+ * failure). Errors: SHARING_VIOLATION, ACCESS_DENIED (reopen rules), the format's, the worker's; those of a
+ * differencing image's parents: VHD_PARENT_VHD_NOT_FOUND, VHD_CHILD_PARENT_*, VHD_DIFFERENCING_CHAIN_*.
  */
 void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, const VdRights *rights,
                            gpointer charge, GDestroyNotify free_charge, GCancellable *cancellable,
                            GAsyncReadyCallback callback, gpointer user_data);
 VdHandle *vd_manager_open_finish(VdManager *self, GAsyncResult *result, GError **error);
+
+/*
+ * AddVirtualDiskParent: one more image at the root end of the chain of a handle that was opened with
+ * CUSTOM_DIFF_CHAIN; identity opens path, fd is taken. Errors: INVALID_PARAMETER (another kind of handle),
+ * VHD_INVALID_TYPE (the chain is complete), VHD_INVALID_STATE (attached), VHD_PARENT_VHD_NOT_FOUND,
+ * VHD_PARENT_VHD_ACCESS_DENIED, and those of a parent that does not fit.
+ */
+void vd_manager_add_parent_async(VdManager *self, VdIdentity *identity, VdHandle *handle, const char *path,
+                                 GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
+void vd_manager_add_parent_fd_async(VdManager *self, VdIdentity *identity, VdHandle *handle, int fd,
+                                    GCancellable *cancellable, GAsyncReadyCallback callback,
+                                    gpointer user_data);
+gboolean vd_manager_add_parent_finish(VdManager *self, GAsyncResult *result, GError **error);
 
 /* Closing the last handle of a handle-lifetime disk detaches it; the call ends when that is done or pending.
  */

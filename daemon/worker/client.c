@@ -93,6 +93,16 @@ void vd_worker_client_unref(VdWorkerClient *self)
   g_free(self);
 }
 
+const char *vd_worker_client_get_program(VdWorkerClient *self)
+{
+  return self->program;
+}
+
+const char *vd_worker_client_get_user_argument(VdWorkerClient *self)
+{
+  return self->user_argument;
+}
+
 static void clear_source(GSource **source)
 {
   if (*source == NULL)

@@ -25,6 +25,9 @@ typedef struct VdWorkerClient VdWorkerClient;
 VdWorkerClient *vd_worker_client_new(const char *program, const char *user, guint deadline_ms);
 VdWorkerClient *vd_worker_client_ref(VdWorkerClient *self);
 void vd_worker_client_unref(VdWorkerClient *self);
+/* What a worker that serves is to be started as: the program, and its UID:GID or NULL (as we are). */
+const char *vd_worker_client_get_program(VdWorkerClient *self);
+const char *vd_worker_client_get_user_argument(VdWorkerClient *self);
 
 /*
  * Asks a fresh sandboxed worker what image_fd holds. image_fd is borrowed for the call only (the worker opens
