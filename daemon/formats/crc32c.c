@@ -91,3 +91,8 @@ uint32_t vd_span_crc32c(const VdSpan *span, size_t skip)
   skip += sizeof zeros;
   return vd_crc32c(crc, &span->data[skip], span->length - skip);
 }
+
+uint32_t vd_span_crc32c_more(const VdSpan *span, uint32_t crc)
+{
+  return vd_crc32c(crc, span->data, span->length);
+}

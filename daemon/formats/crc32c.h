@@ -18,3 +18,6 @@ uint32_t vd_crc32c_by_table(uint32_t crc, const void *data, size_t length);
 
 /* Of the whole span, with the four bytes at skip taken as zero. */
 uint32_t vd_span_crc32c(const VdSpan *span, size_t skip);
+
+/* Goes on with the whole of a span. */
+uint32_t vd_span_crc32c_more(const VdSpan *span, uint32_t crc);

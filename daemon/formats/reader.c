@@ -22,16 +22,19 @@ bool vd_reader_init(VdReader *reader, int fd, VdFormatError *ret_error)
                                "the image is not a regular file (mode 0%o)", (unsigned)st.st_mode);
   reader->fd = fd;
   reader->size = (uint64_t)st.st_size;
+  reader->read = NULL;
   return true;
 }
 
 /* Returns the bytes read; fewer than length with errno 0 at the end of the file. */
-static size_t read_fully(int fd, uint8_t *buffer, size_t length, uint64_t offset)
+static size_t read_fully(const VdReader *reader, uint8_t *buffer, size_t length, uint64_t offset)
 {
   size_t done = 0;
 
   while (done < length) {
-    ssize_t n = pread(fd, &buffer[done], length - done, (off_t)(offset + done));
+    ssize_t n = reader->read != NULL
+                    ? reader->read(reader, &buffer[done], length - done, offset + done)
+                    : pread(reader->fd, &buffer[done], length - done, (off_t)(offset + done));
 
     if (n < 0 && errno == EINTR)
       continue;
@@ -53,11 +56,20 @@ bool vd_reader_read(const VdReader *reader, const char *structure, uint64_t offs
     return vd_format_error_set(ret_error, VIRTDISK_ERROR_IO, offset, "",
                                "%s: %zu bytes at offset %" PRIu64 " are not within the file's %" PRIu64,
                                structure, length, offset, reader->size);
-  done = read_fully(reader->fd, buffer, length, offset);
+  done = read_fully(reader, buffer, length, offset);
   if (done < length)
     return vd_format_error_set(ret_error, VIRTDISK_ERROR_IO, offset, "",
                                "%s: read %zu of %zu bytes at offset %" PRIu64 ": %s", structure, done, length,
                                offset, errno != 0 ? strerrordesc_np(errno) : "the file ends early");
   *ret_span = (VdSpan){.structure = structure, .data = buffer, .length = length, .file_offset = offset};
   return true;
+}
+
+uint64_t vd_reader_next_data(const VdReader *reader, uint64_t offset)
+{
+  off_t found = lseek(reader->fd, (off_t)offset, SEEK_DATA);
+
+  if (found >= 0)
+    return (uint64_t)found;
+  return errno == ENXIO ? UINT64_MAX : offset;
 }

@@ -7,7 +7,7 @@
 #include "formats/content.h"
 
 /* Order does not matter: the caller names the format. */
-static const VdFormat *const formats[] = {&vd_format_iso, &vd_format_vhd, &vd_format_raw};
+static const VdFormat *const formats[] = {&vd_format_iso, &vd_format_vhd, &vd_format_vhdx, &vd_format_raw};
 
 const VdFormat *vd_format_lookup(uint32_t device_id)
 {
@@ -33,7 +33,8 @@ bool vd_format_probe(int fd, uint32_t device_id, VdContentWish wish, VdFacts *re
   ret_facts->file_size = reader.size;
   if (!format->probe(&reader, ret_facts, ret_error))
     return false;
-  if (wish == VD_CONTENT_LOOK)
+  /* What lies behind a map is looked at once it is a device. */
+  if (wish == VD_CONTENT_LOOK && ret_facts->linear != 0)
     vd_content_scan(fd, format->scan, ret_facts);
   return true;
 }

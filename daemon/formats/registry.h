@@ -25,6 +25,7 @@ typedef struct {
 
 extern const VdFormat vd_format_iso;
 extern const VdFormat vd_format_vhd;
+extern const VdFormat vd_format_vhdx;
 extern const VdFormat vd_format_raw;
 
 typedef enum {
@@ -36,8 +37,8 @@ typedef enum {
 const VdFormat *vd_format_lookup(uint32_t device_id);
 
 /*
- * What the image is and, with VD_CONTENT_LOOK, what is inside. fd: borrowed, readable. Writes *ret_facts
- * whole. Errors: those of the formats, PROVIDER_NOT_FOUND, IO.
+ * What the image is and, with VD_CONTENT_LOOK, what is inside if it is linear. fd: borrowed, readable. Writes
+ * *ret_facts whole. Errors: those of the formats, PROVIDER_NOT_FOUND, IO.
  */
 bool vd_format_probe(int fd, uint32_t device_id, VdContentWish wish, VdFacts *ret_facts,
                      VdFormatError *ret_error);

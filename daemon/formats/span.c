@@ -95,6 +95,25 @@ bool vd_span_has(const VdSpan *span, size_t at, const char *bytes, size_t length
          (length == 0 || memcmp(&span->data[at], bytes, length) == 0);
 }
 
+bool vd_span_is_zero(const VdSpan *span, size_t at, size_t length)
+{
+  if (!vd_range_within(at, length, span->length))
+    return false;
+  return length == 0 ||
+         (span->data[at] == 0 && memcmp(&span->data[at], &span->data[at + 1], length - 1) == 0);
+}
+
+VdSpan vd_span_part(const VdSpan *span, const char *structure, size_t at, size_t length)
+{
+  size_t begin = at < span->length ? at : span->length;
+  size_t rest = span->length - begin;
+
+  return (VdSpan){.structure = structure,
+                  .data = &span->data[begin],
+                  .length = length < rest ? length : rest,
+                  .file_offset = span->file_offset + begin};
+}
+
 uint32_t vd_span_sum(const VdSpan *span, size_t skip, size_t skip_length)
 {
   uint32_t sum = 0;

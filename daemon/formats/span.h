@@ -40,6 +40,12 @@ bool vd_span_load_bytes(const VdSpan *span, size_t at, const char *field, uint8_
 /* True if the span holds these very bytes at that place; false if not, or if it is too short. */
 bool vd_span_has(const VdSpan *span, size_t at, const char *bytes, size_t length);
 
+/* True if that range lies in the span and is all zeros. */
+bool vd_span_is_zero(const VdSpan *span, size_t at, size_t length);
+
+/* A part of a span, as a span of its own (which cannot be larger than what is there). */
+VdSpan vd_span_part(const VdSpan *span, const char *structure, size_t at, size_t length);
+
 /* Sum of all bytes as unsigned 8-bit numbers, leaving out [skip, skip + skip_length). */
 uint32_t vd_span_sum(const VdSpan *span, size_t skip, size_t skip_length);
 

@@ -14,7 +14,7 @@
 /* Ceiling of the file, bytes: 64 TiB of payload, its bitmaps, BAT and metadata fit. */
 #define VD_VHDX_MAX_FILE_SIZE (UINT64_C(1) << 47)
 /* Ceiling of the log, bytes (Windows makes 1 MiB). */
-#define VD_VHDX_MAX_LOG (UINT64_C(1) << 30)
+#define VD_VHDX_MAX_LOG (UINT64_C(256) << 20)
 
 typedef struct {
   uint64_t sequence;
@@ -29,8 +29,11 @@ typedef struct {
 
 /* span: VD_VHDX_HEADER_LENGTH bytes. Signature, CRC, version. */
 bool vd_vhdx_header_parse(const VdSpan *span, VdVhdxHeader *ret_header, VdFormatError *ret_error);
-/* Reads both and takes the current one; checks the file identifier, the log's place, LogVersion. */
+/* Reads both and takes the current one; checks the file identifier, the log's place, LogVersion. A log_length
+ * of 0 passes with an empty log only; whoever writes needs a log. */
 bool vd_vhdx_header_choose(const VdReader *reader, VdVhdxHeader *ret_header, VdFormatError *ret_error);
 /* The 4096 bytes of a header, with its CRC. */
 void vd_vhdx_header_build(const VdVhdxHeader *header, uint8_t *ret_bytes);
 bool vd_vhdx_guid_is_zero(const uint8_t guid[16]);
+/* As on disk (first three groups little-endian) to as printed, or back. May be the same array. */
+void vd_vhdx_guid_swap(const uint8_t from[16], uint8_t ret_to[16]);

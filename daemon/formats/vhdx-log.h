@@ -8,8 +8,9 @@
 #include "formats/vhdx-header.h"
 
 #define VD_VHDX_PAGE 4096
-/* Ceiling of what a replay into memory keeps, bytes. */
-#define VD_VHDX_MAX_OVERLAY (UINT64_C(64) << 20)
+/* Ceilings of what a replay into memory keeps: bytes of pages; effects (a log of 1 MiB has half as many). */
+#define VD_VHDX_MAX_OVERLAY (UINT64_C(32) << 20)
+#define VD_VHDX_MAX_OVERLAY_EFFECTS 65536
 
 /* One effect of the replay, in order. data: VD_VHDX_PAGE bytes, or NULL: length zeros. */
 typedef bool (*VdVhdxLogSink)(void *user, uint64_t offset, uint64_t length, const uint8_t *data,
@@ -25,7 +26,8 @@ typedef struct {
 /*
  * Finds the active sequence of a log whose LogGuid is not zero, checks every descriptor of it, and calls sink
  * for each effect in order (none if a check fails). Errors: FILE_CORRUPT (no sequence, a bad descriptor, file
- * shorter than flushed_file_offset), IO.
+ * shorter than flushed_file_offset), IO, NO_RESOURCES. A zero effect may reach far beyond the file's end;
+ * only pages and last_file_offset make the file longer.
  */
 bool vd_vhdx_log_replay(const VdReader *reader, const VdVhdxHeader *header, VdVhdxLogSink sink, void *user,
                         VdVhdxLogSummary *ret_summary, VdFormatError *ret_error);
@@ -37,6 +39,13 @@ VdVhdxOverlay *vd_vhdx_overlay_new(const VdReader *reader, const VdVhdxHeader *h
 void vd_vhdx_overlay_free(VdVhdxOverlay *self);
 /* Puts what the log says over bytes read from the file at offset. */
 void vd_vhdx_overlay_apply(const VdVhdxOverlay *self, uint64_t offset, uint8_t *data, size_t length);
+/* Reads as if the log had been replayed, also behind the file's own end (zeros there). self NULL: the file
+ * alone. */
+bool vd_vhdx_overlay_read(const VdVhdxOverlay *self, const VdReader *reader, const char *structure,
+                          uint64_t offset, uint8_t *buffer, size_t length, VdSpan *ret_span,
+                          VdFormatError *ret_error);
+/* The first place at or behind offset of which the log says something; UINT64_MAX: none. self may be NULL. */
+uint64_t vd_vhdx_overlay_next(const VdVhdxOverlay *self, uint64_t offset);
 /* Bytes; at least the file's own size. */
 uint64_t vd_vhdx_overlay_file_size(const VdVhdxOverlay *self, uint64_t file_size);
 

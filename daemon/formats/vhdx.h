@@ -47,15 +47,16 @@ void vd_vhdx_clear(VdVhdx *vhdx);
 typedef bool (*VdVhdxBatVisit)(void *user, uint64_t index, uint64_t entry, bool bitmap,
                                VdFormatError *ret_error);
 
-/* Which offset of the file belongs to a block: one bit per MiB. */
+/* Which offset of the file belongs to a block: one bit per MiB, lowest first. */
 typedef struct {
   uint8_t *bits;
-  uint64_t length; /* MiB */
+  uint64_t length; /* MiB; of the file, or more where its last block is cut off by the file's end */
 } VdVhdxOccupancy;
 
 /*
  * Reads the whole BAT (holes of the file are skipped), checks state, reserved bits, range, overlap (also of
- * space that an unmapped block keeps), that a partially present block has a bitmap. ret_occupancy may be NULL
+ * space that an unmapped block keeps), that a partially present block has a bitmap. The disk's last block may
+ * be cut off by the file's end behind the disk's own. ret_occupancy may be NULL
  * (the check is done all the same); else it has bits set for headers, regions, log and blocks, to be released
  * with vd_vhdx_occupancy_clear(). visit may be NULL.
  */
