@@ -3,6 +3,10 @@
 #include "formats/vhd-footer.h"
 
 #include <inttypes.h>
+#include <string.h>
+
+#include "formats/vhd-bytes.h"
+#include "formats/vhd-geometry.h"
 
 /* Where the fields lie, in bytes. */
 enum {
@@ -10,7 +14,13 @@ enum {
   AT_FEATURES = 8,
   AT_VERSION = 12,
   AT_DATA_OFFSET = 16,
+  AT_TIMESTAMP = 24,
+  AT_CREATOR = 28,
+  AT_CREATOR_VERSION = 32,
+  AT_CREATOR_OS = 36,
+  AT_ORIGINAL_SIZE = 40,
   AT_CURRENT_SIZE = VD_VHD_AT_CURRENT_SIZE,
+  AT_GEOMETRY = 56,
   AT_TYPE = 60,
   AT_CHECKSUM = 64,
   AT_UNIQUE_ID = 68,
@@ -20,6 +30,9 @@ enum {
 #define COOKIE "conectix"
 #define COOKIE_LENGTH 8
 #define MAJOR_VERSION 1
+/* Bit 1 is reserved and always set. */
+#define FEATURES_NONE 2
+#define VERSION (MAJOR_VERSION << 16)
 
 static bool check_cookie_and_sum(const VdSpan *span, VdFormatError *ret_error)
 {
@@ -44,11 +57,13 @@ static bool load_fields(const VdSpan *span, VdVhdFooter *footer, uint32_t *ret_t
   if (!vd_span_load_be32(span, AT_FEATURES, "features", &footer->features, ret_error) ||
       !vd_span_load_be32(span, AT_VERSION, "version", &footer->version, ret_error) ||
       !vd_span_load_be64(span, AT_DATA_OFFSET, "data_offset", &footer->data_offset, ret_error) ||
+      !vd_span_load_be32(span, AT_TIMESTAMP, "timestamp", &footer->timestamp, ret_error) ||
       !vd_span_load_be64(span, AT_CURRENT_SIZE, "current_size", &footer->current_size, ret_error) ||
       !vd_span_load_be32(span, AT_TYPE, "disk_type", ret_type, ret_error) ||
       !vd_span_load_bytes(span, AT_UNIQUE_ID, "unique_id", footer->unique_id, sizeof footer->unique_id,
                           ret_error) ||
-      !vd_span_load_u8(span, AT_SAVED_STATE, "saved_state", &saved_state, ret_error))
+      !vd_span_load_u8(span, AT_SAVED_STATE, "saved_state", &saved_state, ret_error) ||
+      !vd_span_load_bytes(span, 0, "footer", footer->bytes, sizeof footer->bytes, ret_error))
     return false;
   /* Any other number than 0 is taken for "a saved machine depends on this": the careful reading. */
   footer->saved_state = saved_state != 0;
@@ -124,4 +139,89 @@ bool vd_vhd_footer_read_trailer(const VdReader *reader, VdVhdFooter *ret_footer,
 bool vd_vhd_footer_read_front(const VdReader *reader, VdVhdFooter *ret_footer, VdFormatError *ret_error)
 {
   return read_footer(reader, "VHD footer copy", 0, VD_VHD_FOOTER_LENGTH, ret_footer, ret_error);
+}
+
+static bool check_agreement(const VdVhdFooter *trailer, const VdVhdFooter *front, VdFormatError *ret_error)
+{
+  const char *field = NULL;
+
+  if (front->type != trailer->type)
+    field = "disk_type";
+  else if (front->data_offset != trailer->data_offset)
+    field = "data_offset";
+  else if (memcmp(front->unique_id, trailer->unique_id, sizeof front->unique_id) != 0)
+    field = "unique_id";
+  if (field == NULL)
+    return true;
+  return vd_format_error_set(ret_error, VIRTDISK_ERROR_VHD_DRIVE_FOOTER_CORRUPT, trailer->offset, field,
+                             "VHD footer at offset %" PRIu64 ": %s differs from that of the copy at offset 0",
+                             trailer->offset, field);
+}
+
+/* The trailer is good. What a guest wrote into the first sector of its fixed disk is no copy of a footer. */
+static bool compare_with_front(const VdReader *reader, VdVhdFooters *footers, VdFormatError *ret_error)
+{
+  VdVhdFooter front;
+  VdFormatError unused;
+
+  if (footers->footer.type == VD_VHD_FIXED)
+    return true;
+  if (!vd_vhd_footer_read_front(reader, &front, &unused)) {
+    footers->front_stale = true;
+    return true;
+  }
+  footers->front_stale = memcmp(front.bytes, footers->footer.bytes, sizeof front.bytes) != 0;
+  return check_agreement(&footers->footer, &front, ret_error);
+}
+
+bool vd_vhd_footers_read(const VdReader *reader, VdVhdFooters *ret_footers, VdFormatError *ret_error)
+{
+  VdVhdFooters footers = {0};
+  VdFormatError unused;
+
+  if (vd_vhd_footer_read_trailer(reader, &footers.footer, ret_error)) {
+    footers.space_end = footers.footer.offset;
+    footers.trailer = reader->size - footers.footer.offset == VD_VHD_SHORT_FOOTER_LENGTH
+                          ? VD_VHD_TRAILER_SHORT
+                          : VD_VHD_TRAILER_GOOD;
+    if (!compare_with_front(reader, &footers, ret_error))
+      return false;
+  } else {
+    if (!vd_vhd_footer_read_front(reader, &footers.footer, &unused) || footers.footer.type == VD_VHD_FIXED)
+      return false;
+    footers.trailer = VD_VHD_TRAILER_MISSING;
+    footers.space_end = reader->size;
+  }
+  *ret_footers = footers;
+  return true;
+}
+
+void vd_vhd_footer_build(const VdVhdFooter *footer, uint8_t ret_bytes[VD_VHD_FOOTER_LENGTH])
+{
+  VdVhdGeometry geometry = vd_vhd_geometry_for_new(footer->current_size);
+
+  memset(ret_bytes, 0, VD_VHD_FOOTER_LENGTH);
+  memcpy(&ret_bytes[AT_COOKIE], COOKIE, COOKIE_LENGTH);
+  vd_put_be32(&ret_bytes[AT_FEATURES], footer->features | FEATURES_NONE);
+  vd_put_be32(&ret_bytes[AT_VERSION], VERSION);
+  vd_put_be64(&ret_bytes[AT_DATA_OFFSET], footer->data_offset);
+  vd_put_be32(&ret_bytes[AT_TIMESTAMP], footer->timestamp);
+  memcpy(&ret_bytes[AT_CREATOR], VD_VHD_CREATOR, strlen(VD_VHD_CREATOR));
+  vd_put_be32(&ret_bytes[AT_CREATOR_VERSION], VERSION);
+  memcpy(&ret_bytes[AT_CREATOR_OS], VD_VHD_CREATOR_OS, strlen(VD_VHD_CREATOR_OS));
+  vd_put_be64(&ret_bytes[AT_ORIGINAL_SIZE], footer->current_size);
+  vd_put_be64(&ret_bytes[AT_CURRENT_SIZE], footer->current_size);
+  vd_put_be32(&ret_bytes[AT_GEOMETRY],
+              (uint32_t)geometry.cylinders << 16 | (uint32_t)geometry.heads << 8 | geometry.sectors);
+  vd_put_be32(&ret_bytes[AT_TYPE], footer->type);
+  memcpy(&ret_bytes[AT_UNIQUE_ID], footer->unique_id, sizeof footer->unique_id);
+  ret_bytes[AT_SAVED_STATE] = footer->saved_state;
+  vd_put_be32(&ret_bytes[AT_CHECKSUM], vd_vhd_checksum(ret_bytes, VD_VHD_FOOTER_LENGTH));
+}
+
+uint32_t vd_vhd_timestamp(uint64_t unix_time)
+{
+  return unix_time < VD_VHD_EPOCH || unix_time - VD_VHD_EPOCH > UINT32_MAX
+             ? 0
+             : (uint32_t)(unix_time - VD_VHD_EPOCH);
 }

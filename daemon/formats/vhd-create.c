@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * New VHDs, laid out as Windows does: blocks whose data will begin at multiples of 4096, the trailer where
+ * the first of them goes. Everything but the trailer is durable before the trailer is written; a dynamic
+ * image could be recovered without it, but then it is not yet anybody's.
+ */
+#include "formats/create.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "formats/utf16.h"
+#include "formats/vhd-sparse.h"
+#include "virtdisk-enums.h"
+
+#define SECTOR_SIZE VD_VHD_SECTOR_SIZE
+#define ALIGNMENT 4096
+#define DEFAULT_BLOCK (UINT32_C(2) << 20)
+#define SMALL_BLOCK (UINT32_C(512) << 10)
+/* Windows makes no smaller ones. */
+#define MIN_SIZE (UINT64_C(3) << 20)
+#define AT_HEADER 512
+#define AT_TABLE 0x600
+/* Of differencing images. */
+#define AT_ABSOLUTE_TEXT 0x1000
+#define AT_CHILD_TABLE 0x2000
+/* Room that a locator's text is given, bytes: a longer path can later be written in its place. */
+#define ABSOLUTE_SPACE 4096
+#define RELATIVE_SPACE 65536
+/* Of the parent's name: UTF-16 with a NUL. */
+#define MAX_NAME_LENGTH (VD_VHD_PARENT_NAME_LENGTH - 2)
+
+typedef struct {
+  VdVhdFooter footer;
+  VdVhdSparse sparse;
+  uint64_t table_end; /* bytes; padded */
+  uint64_t trailer;   /* bytes */
+  /* Texts of the parent's locators, as stored. */
+  uint8_t relative[2 * VD_MAX_PARENT_PATH], absolute[2 * VD_MAX_PARENT_PATH];
+  size_t relative_length, absolute_length;
+} Layout;
+
+static bool refuse(VdFormatError *ret_error, const char *field, const char *what)
+{
+  return vd_format_error_set(ret_error, VIRTDISK_ERROR_INVALID_PARAMETER, 0, field, "new VHD: %s %s", field,
+                             what);
+}
+
+static bool check_size(const VdCreateSpec *spec, VdFormatError *ret_error)
+{
+  if (spec->size % SECTOR_SIZE == 0 && spec->size >= MIN_SIZE && spec->size <= VD_VHD_MAX_SIZE)
+    return true;
+  return vd_format_error_set(ret_error, VIRTDISK_ERROR_VHD_INVALID_SIZE, 0, "size",
+                             "new VHD: size is %" PRIu64 " bytes, not a multiple of %d from %" PRIu64
+                             " to %" PRIu64,
+                             spec->size, SECTOR_SIZE, MIN_SIZE, VD_VHD_MAX_SIZE);
+}
+
+static bool check_sectors(const VdCreateSpec *spec, VdFormatError *ret_error)
+{
+  if ((spec->sector_size == 0 || spec->sector_size == SECTOR_SIZE) &&
+      (spec->physical_sector_size == 0 || spec->physical_sector_size == SECTOR_SIZE))
+    return true;
+  return vd_format_error_set(ret_error, VIRTDISK_ERROR_UNSUPPORTED_DISK_SECTOR_SIZE, 0, "sector_size",
+                             "new VHD: sectors of %" PRIu32 " bytes (physical %" PRIu32
+                             "), the format has 512 only",
+                             spec->sector_size, spec->physical_sector_size);
+}
+
+static bool is_text(const char *text, size_t capacity)
+{
+  return memchr(text, '\0', capacity) != NULL;
+}
+
+static bool check_spec(const VdCreateSpec *spec, VdFormatError *ret_error)
+{
+  if (!is_text(spec->parent_relative, sizeof spec->parent_relative) ||
+      !is_text(spec->parent_absolute, sizeof spec->parent_absolute))
+    return refuse(ret_error, "parent_relative", "or parent_absolute has no end");
+  if (spec->subtype != VIRTDISK_SUBTYPE_FIXED && spec->subtype != VIRTDISK_SUBTYPE_DYNAMIC &&
+      spec->subtype != VIRTDISK_SUBTYPE_DIFFERENCING)
+    return refuse(ret_error, "subtype", "is neither fixed nor dynamic nor differencing");
+  if (!check_size(spec, ret_error) || !check_sectors(spec, ret_error))
+    return false;
+  if (spec->subtype == VIRTDISK_SUBTYPE_FIXED && spec->block_size != 0)
+    return refuse(ret_error, "block_size", "is given, a fixed image has no blocks");
+  if (spec->block_size != 0 && spec->block_size != SMALL_BLOCK && spec->block_size != DEFAULT_BLOCK)
+    return refuse(ret_error, "block_size", "is neither 512 KiB nor 2 MiB");
+  return true;
+}
+
+static VdVhdFooter make_footer(const VdCreateSpec *spec)
+{
+  VdVhdFooter footer = {
+      .data_offset = spec->subtype == VIRTDISK_SUBTYPE_FIXED ? UINT64_MAX : AT_HEADER,
+      .current_size = spec->size,
+      .type = (VdVhdType)spec->subtype,
+      .timestamp = vd_vhd_timestamp(spec->unix_time),
+  };
+
+  memcpy(footer.unique_id, spec->identifier, sizeof footer.unique_id);
+  vd_vhd_footer_build(&footer, footer.bytes);
+  return footer;
+}
+
+static uint64_t align_up(uint64_t value)
+{
+  return (value + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+/* Where a trailer goes behind that: in the sector before a multiple of 4096, where the first block's bitmap
+ * (one sector, with the blocks that are made here) will lie. */
+static uint64_t trailer_behind(uint64_t end)
+{
+  return align_up(end + SECTOR_SIZE) - SECTOR_SIZE;
+}
+
+/* "folder/name" as Windows writes a relative path: ".\folder\name", unless it begins with "..". */
+static bool windows_path(const char *path, char *ret, size_t capacity)
+{
+  size_t used = 0;
+
+  if (path[0] == '\0' || path[0] == '/' || strchr(path, '\\') != NULL || strlen(path) + 3 > capacity)
+    return false;
+  while (strncmp(path, "./", 2) == 0)
+    path += 2;
+  if (strncmp(path, "../", 3) != 0) {
+    memcpy(ret, ".\\", 2);
+    used = 2;
+  }
+  for (; *path != '\0'; path++)
+    ret[used++] = (char)(*path == '/' ? '\\' : *path);
+  ret[used] = '\0';
+  return used > 0;
+}
+
+/* As stored. What a reader would refuse, control characters among it, is not written. */
+static bool encode(const char *text, uint8_t *ret, size_t capacity, size_t *ret_length)
+{
+  char back[VD_MAX_PARENT_PATH];
+  VdSpan span = {.data = ret};
+  VdFormatError unused;
+
+  if (!vd_utf16_from_utf8(text, VD_UTF16_LE, ret, capacity, ret_length))
+    return false;
+  span.length = *ret_length;
+  return vd_utf16_to_utf8(&span, 0, span.length, VD_UTF16_LE, "", back, sizeof back, &unused);
+}
+
+static const char *last_component(const char *path)
+{
+  const char *slash = strrchr(path, '/');
+
+  return slash != NULL ? slash + 1 : path;
+}
+
+/* The parent's whole path where there is one that fits, as Windows has it; else its bare name. */
+static bool set_parent_name(const VdCreateSpec *spec, VdVhdSparse *sparse, VdFormatError *ret_error)
+{
+  uint8_t unused[MAX_NAME_LENGTH];
+  size_t length;
+  const char *name = spec->parent_absolute;
+
+  if (name[0] == '\0' || !vd_utf16_from_utf8(name, VD_UTF16_BE, unused, sizeof unused, &length))
+    name = last_component(spec->parent_relative);
+  if (!vd_utf16_from_utf8(name, VD_UTF16_BE, unused, sizeof unused, &length))
+    return refuse(ret_error, "parent_relative", "ends in a name that is too long or no UTF-8");
+  memcpy(sparse->parent_name, name, strlen(name) + 1);
+  return true;
+}
+
+static bool lay_out_parent(const VdCreateSpec *spec, Layout *layout, VdFormatError *ret_error)
+{
+  char relative[VD_MAX_PARENT_PATH];
+
+  if (!windows_path(spec->parent_relative, relative, sizeof relative) ||
+      !encode(relative, layout->relative, sizeof layout->relative, &layout->relative_length))
+    return refuse(ret_error, "parent_relative",
+                  "is empty, absolute, too long or no text, or has a back slash");
+  if (!encode(spec->parent_absolute, layout->absolute, sizeof layout->absolute, &layout->absolute_length))
+    return refuse(ret_error, "parent_absolute", "is too long or no text");
+  layout->sparse.locators[0] = (VdVhdLocator){.code = VD_VHD_LOCATOR_W2RU,
+                                              .space = RELATIVE_SPACE,
+                                              .length = (uint32_t)layout->relative_length,
+                                              .offset = layout->table_end};
+  if (layout->absolute_length > 0)
+    layout->sparse.locators[1] = (VdVhdLocator){.code = VD_VHD_LOCATOR_W2KU,
+                                                .space = ABSOLUTE_SPACE,
+                                                .length = (uint32_t)layout->absolute_length,
+                                                .offset = AT_ABSOLUTE_TEXT};
+  layout->sparse.parent_timestamp = spec->parent_timestamp;
+  memcpy(layout->sparse.parent_id, spec->parent_linkage, sizeof layout->sparse.parent_id);
+  return set_parent_name(spec, &layout->sparse, ret_error);
+}
+
+static bool lay_out(const VdCreateSpec *spec, Layout *layout, VdFormatError *ret_error)
+{
+  VdVhdSparse *sparse = &layout->sparse;
+  bool child = spec->subtype == VIRTDISK_SUBTYPE_DIFFERENCING;
+
+  layout->footer = make_footer(spec);
+  layout->trailer = spec->size;
+  if (spec->subtype == VIRTDISK_SUBTYPE_FIXED)
+    return true;
+  sparse->block_size = spec->block_size != 0 ? spec->block_size : DEFAULT_BLOCK;
+  sparse->max_entries = (uint32_t)vd_vhd_block_count(spec->size, sparse->block_size);
+  sparse->table_offset = child ? AT_CHILD_TABLE : AT_TABLE;
+  layout->table_end = align_up(sparse->table_offset + (uint64_t)sparse->max_entries * 4);
+  layout->trailer = trailer_behind(layout->table_end + (child ? RELATIVE_SPACE : 0));
+  return !child || lay_out_parent(spec, layout, ret_error);
+}
+
+static bool fail_write(int error, const char *what, uint64_t offset, VdFormatError *ret_error)
+{
+  bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+
+  return vd_format_error_set(ret_error, full ? VIRTDISK_ERROR_DISK_FULL : VIRTDISK_ERROR_IO, offset, "",
+                             "new VHD: %s at offset %" PRIu64 ": %s", what, offset, strerrordesc_np(error));
+}
+
+static bool write_all(int fd, const void *bytes, size_t length, uint64_t offset, VdFormatError *ret_error)
+{
+  const uint8_t *from = bytes;
+
+  for (size_t done = 0; done < length;) {
+    ssize_t n = pwrite(fd, &from[done], length - done, (off_t)(offset + done));
+
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n <= 0)
+      return fail_write(n < 0 ? errno : EIO, "write", offset + done, ret_error);
+    done += (size_t)n;
+  }
+  return true;
+}
+
+static bool sync_all(int fd, VdFormatError *ret_error)
+{
+  return fsync(fd) == 0 || fail_write(errno, "fsync", 0, ret_error);
+}
+
+static bool write_table(int fd, const Layout *layout, VdFormatError *ret_error)
+{
+  uint8_t ones[16384];
+
+  memset(ones, 0xff, sizeof ones);
+  for (uint64_t at = layout->sparse.table_offset; at < layout->table_end;) {
+    uint64_t rest = layout->table_end - at;
+    size_t part = (size_t)(rest < sizeof ones ? rest : sizeof ones);
+
+    if (!write_all(fd, ones, part, at, ret_error))
+      return false;
+    at += part;
+  }
+  return true;
+}
+
+static bool write_sparse(int fd, const Layout *layout, VdFormatError *ret_error)
+{
+  uint8_t header[VD_VHD_SPARSE_LENGTH];
+
+  if (!vd_vhd_sparse_build(&layout->sparse, header))
+    return refuse(ret_error, "parent_relative", "ends in a name that is too long or no UTF-8");
+  return write_all(fd, layout->footer.bytes, sizeof layout->footer.bytes, 0, ret_error) &&
+         write_all(fd, header, sizeof header, AT_HEADER, ret_error) && write_table(fd, layout, ret_error) &&
+         write_all(fd, layout->absolute, layout->absolute_length, AT_ABSOLUTE_TEXT, ret_error) &&
+         write_all(fd, layout->relative, layout->relative_length, layout->table_end, ret_error);
+}
+
+static bool write_fixed(int fd, const VdCreateSpec *spec, VdFormatError *ret_error)
+{
+  int error = spec->whole ? posix_fallocate(fd, 0, (off_t)(spec->size + VD_VHD_FOOTER_LENGTH)) : 0;
+
+  return error == 0 || fail_write(error, "allocation", spec->size, ret_error);
+}
+
+bool vd_vhd_create(int fd, const VdCreateSpec *spec, VdFormatError *ret_error)
+{
+  bool fixed = spec->subtype == VIRTDISK_SUBTYPE_FIXED;
+  Layout layout = {0};
+
+  return check_spec(spec, ret_error) && lay_out(spec, &layout, ret_error) &&
+         (fixed ? write_fixed(fd, spec, ret_error) : write_sparse(fd, &layout, ret_error)) &&
+         sync_all(fd, ret_error) &&
+         write_all(fd, layout.footer.bytes, sizeof layout.footer.bytes, layout.trailer, ret_error) &&
+         sync_all(fd, ret_error);
+}
