@@ -4,7 +4,7 @@
 #
 #   sudo tests/run.sh [--level LEVEL,...] [--no-deps] [--build-dir DIR] [--meson-arg ARG]... [--list] [FILTER]
 #
-#   --level     lint, unit, bus, system (default: all)
+#   --level     lint, unit, bus, system, vm (default: all)
 #   --build-dir where to build (default: build-tests in the source tree)
 #   --meson-arg passed to meson setup, such as -Db_sanitize=address,undefined; CC and CXX choose the compiler
 #   FILTER      only tests whose name contains this
@@ -23,7 +23,7 @@ if [ "$(id -u)" = 0 ] && [ -z "${VIRTDISK_TESTS_ROOT:-}" ] && ! mountpoint -q /;
     'mount --rbind / /mnt && exec chroot /mnt bash "$@"' bash "$source_dir/tests/run.sh" "$@"
 fi
 
-levels=lint,unit,bus,system deps=yes build_dir=$source_dir/build-tests filter='' list=no meson_args=()
+levels=lint,unit,bus,system,vm deps=yes build_dir=$source_dir/build-tests filter='' list=no meson_args=()
 while [ $# -gt 0 ]; do
   case $1 in
     --level) levels=${2:?}; shift ;;
@@ -41,20 +41,22 @@ while [ $# -gt 0 ]; do
   shift
 done
 for level in ${levels//,/ }; do
-  case $level in lint | unit | bus | system) ;; *) vd_die "no such level: $level (lint, unit, bus, system)" ;; esac
+  case $level in lint | unit | bus | system | vm) ;; *) vd_die "no such level: $level (lint, unit, bus, system, vm)" ;; esac
 done
 
 if [ "$deps" = yes ]; then
   if [ "$(id -u)" = 0 ]; then vd_install build run test || vd_die "packages could not be installed (see above; --no-deps skips this)"
   else vd_say "not root: no packages are installed, the system level is skipped"
   fi
+  # Where the guest's packages cannot be had its level is skipped, by name.
+  if [ "$(id -u)" = 0 ] && [[ ,$levels, == *,vm,* ]]; then vd_install vm || vd_say "the packages of level vm could not be installed"; fi
 fi
 
 vd_say "building in $build_dir"
 how=()
 [ -f "$build_dir/build.ninja" ] && how=(--reconfigure)
 log=$(mktemp)
-if ! { meson setup "${how[@]}" -Dtests=enabled "${meson_args[@]}" "$build_dir" "$source_dir" && ninja -C "$build_dir"; } >"$log" 2>&1; then
+if ! { meson setup "${how[@]}" --prefix=/usr -Dtests=enabled "${meson_args[@]}" "$build_dir" "$source_dir" && ninja -C "$build_dir"; } >"$log" 2>&1; then
   tail -n 40 "$log"
   rm -f "$log"
   vd_say "the build failed"

@@ -17,6 +17,12 @@ import tempfile
 import time
 
 SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), ".."))
+GUEST = os.path.join(SOURCE, "tests", "vm")
+sys.path.append(GUEST)
+
+import scripts  # noqa: E402
+
+LEVELS = ("lint", "unit", "bus", "system", "vm")
 PROGRAM_DEADLINE = 900  # seconds, for one test program with all its cases
 RUNDIR = "/run/virtdisk"
 OURS = re.compile(r"^(virtdisk|virtdiskd|test-|dbus-daemon|polkitd)")
@@ -122,6 +128,8 @@ class Runner:
                 self.run_gtest(level, path)
         for path in sorted(glob.glob(os.path.join(SOURCE, "tests", level, "**", "test_*.py"), recursive=True)):
             self.run_python(level, path)
+        if level == "vm":
+            self.run_python(level, os.path.join(GUEST, "level.py"))
         ran = self.cases[before:]
         counts = collections.Counter(case.result for case in ran)
         print(f"{level}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped "
@@ -215,9 +223,11 @@ def main():
                 print(f"{level}: {os.path.relpath(path, runner.build)}")
             for path in sorted(glob.glob(os.path.join(SOURCE, "tests", level, "**", "test_*.py"), recursive=True)):
                 print(f"{level}: {os.path.relpath(path, SOURCE)}")
+        for path in scripts.find(GUEST) if "vm" in levels else []:
+            print(f"vm: {os.path.relpath(path, SOURCE)}")
         return 0
     before = machine()
-    for level in [level for level in ("lint", "unit", "bus", "system") if level in levels]:
+    for level in [level for level in LEVELS if level in levels]:
         runner.run_level(level)
     runner.check_nothing_left(before)
     print(f"levels run: {', '.join(levels)}; not asked for: "

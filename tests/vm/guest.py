@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """One boot of the guest: what it is given, QEMU, and what it says. Nothing of it stays: the disks are snapshots."""
 import contextlib
-import fcntl
+import glob
 import json
 import os
 import select
@@ -26,8 +26,13 @@ TESTS = ("images", "system", "vm", "tap.py")  # of tests/, what the guest gets t
 MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
           "fstrim.timer", "getty@tty1.service", "systemd-timesyncd.service", "systemd-networkd.service", "man-db.timer",
           "systemd-firstboot.service", "nbd-client.service", "mdmonitor.service", "exim4.service")
-TCG = ["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"]  # with cx16 the kernel faults under emulation
+# Under emulation: with cx16 the kernel faults, with la57 each walk of the page tables is longer.
+TCG = ["-accel", "tcg,thread=multi", "-cpu", "max,-cx16,-la57,-svm"]
 KVM = ["-accel", "kvm", "-cpu", "host"]
+
+
+COMMAND_LINE = ("console=ttyS0 panic=-1 quiet mitigations=off init_on_alloc=0 cryptomgr.notests 8250.nr_uarts=1 "
+                "systemd.show_status=no systemd.unit=multi-user.target")
 
 
 class Dead(Exception):
@@ -121,7 +126,7 @@ def make_initrd(folder, kernel):
 def arguments(kernel, initrd, command_line, accelerator, memory):
     return [QEMU, "-name", "virtdisk-vm,process=virtdisk-vm", "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none",
             *accelerator, "-smp", "2", "-m", str(memory), "-kernel", os.path.join(kernel, "vmlinuz"), "-initrd", initrd,
-            "-append", f"console=ttyS0 panic=-1 quiet mitigations=off systemd.show_status=no {command_line}"]
+            "-append", f"{COMMAND_LINE} {command_line}"]
 
 
 def drives(root, data, kernel):
@@ -205,6 +210,8 @@ class Guest:
         root, kernel = image.root(), image.kernel(scripts[0].kernel)
         with contextlib.ExitStack() as stack:
             stack.enter_context(cache.locked(shutil.which(QEMU), lambda: self.say("waiting for another guest to end")))
+            for old in glob.glob(os.path.join(self.logs, "guest.*")):  # of one that was killed
+                shutil.rmtree(old, ignore_errors=True)
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="guest.", dir=self.logs))
             initrd = make_initrd(folder, kernel)
             data = make_data(folder, self.tree, scripts, self.build)

@@ -176,7 +176,7 @@ def kernel_packages(names, version):
     """The packages of the newest kernel of that version for virtual machines, or none. Newer ones come in two parts."""
     found = {}
     for name in names:
-        match = re.fullmatch(r"linux-(image|binary|modules)-(" + re.escape(version) + r"(?:[.~+-][\w.+~]*)?)-cloud-amd64", name)
+        match = re.fullmatch(r"linux-(image|binary|modules)-(" + re.escape(version) + r"(?:[.~+][\w.+~]*(?:-\d+)?)?)-cloud-amd64", name)
         if match:
             found.setdefault(match.group(2), {})[match.group(1)] = name
     for release in sorted(found, key=lambda text: [int(part) for part in re.findall(r"\d+", text)], reverse=True):
