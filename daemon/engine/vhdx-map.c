@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Where the bytes of a VHDX are (MS-VHDX 2.5): the state of their block, and for blocks that are present in
+ * part the bits of their sectors. The table was checked when the image was opened; an image that changes
+ * under us gives errors to the reader.
+ */
+#include "engine/vhdx-layer.h"
+
+#include <errno.h>
+
+VdStep vd_vhdx_map_page(VdVhdxLayer *self, uint64_t offset, const uint8_t **ret_data, VdWaiter *waiter,
+                        int *ret_error)
+{
+  const VdVhdxSlot *slot = vd_vhdx_journal_slot(self, offset);
+  VdPage *page;
+  VdStep step;
+
+  if (slot) {
+    *ret_data = slot->data;
+    return VD_STEP_DONE;
+  }
+  step = vd_pages_get(self->pages, self->base.file, offset, &page, waiter, ret_error);
+  if (step == VD_STEP_DONE)
+    *ret_data = page->data;
+  return step;
+}
+
+uint64_t vd_vhdx_map_bat_page(const VdVhdxLayer *self, uint64_t index, uint64_t *ret_at)
+{
+  uint64_t offset = self->vhdx.bat.offset + index * 8;
+
+  *ret_at = offset % VD_VHDX_PAGE;
+  return offset - *ret_at;
+}
+
+VdStep vd_vhdx_map_entry(VdVhdxLayer *self, uint64_t index, uint64_t *ret_entry, VdWaiter *waiter,
+                         int *ret_error)
+{
+  const uint8_t *data;
+  uint64_t at;
+  uint64_t page = vd_vhdx_map_bat_page(self, index, &at);
+  VdStep step = vd_vhdx_map_page(self, page, &data, waiter, ret_error);
+
+  if (step == VD_STEP_DONE)
+    *ret_entry = vd_vhdx_load(data, at);
+  return step;
+}
+
+static VdStep fail(int *ret_error, int error)
+{
+  *ret_error = error;
+  return VD_STEP_FAILED;
+}
+
+VdStep vd_vhdx_map_bitmap(VdVhdxLayer *self, uint64_t block, uint64_t *ret_offset, VdWaiter *waiter,
+                          int *ret_error)
+{
+  const VdVhdxBatShape *shape = &self->vhdx.shape;
+  uint64_t entry, offset;
+  VdStep step = vd_vhdx_map_entry(self, vd_vhdx_bat_bitmap_index(shape, block), &entry, waiter, ret_error);
+
+  if (step != VD_STEP_DONE)
+    return step;
+  offset = vd_vhdx_bat_offset(entry);
+  if (vd_vhdx_bat_state(entry) != VD_VHDX_FULLY_PRESENT || offset < VD_VHDX_MIB || offset >= self->whole_size)
+    return fail(ret_error, -EIO);
+  *ret_offset = offset + vd_vhdx_bitmap_offset(shape, block);
+  return VD_STEP_DONE;
+}
+
+static bool bit(const uint8_t *bits, uint64_t at)
+{
+  return (bits[at / 8] >> (at % 8) & 1) != 0;
+}
+
+uint64_t vd_vhdx_bits_run(const uint8_t *bits, uint64_t first, uint64_t count, bool *ret_set)
+{
+  bool set = bit(bits, first);
+  uint8_t whole = set ? 0xFF : 0;
+  uint64_t n = 1;
+
+  while (n < count) {
+    if ((first + n) % 8 == 0 && count - n >= 8 && bits[(first + n) / 8] == whole)
+      n += 8;
+    else if (bit(bits, first + n) == set)
+      n++;
+    else
+      break;
+  }
+  *ret_set = set;
+  return n;
+}
+
+/* A run of a block that begins at start in the file. The last block of the file may be short: what is behind
+ * its end are zeros. One that is outside is lost. */
+static VdStep clip(const VdVhdxLayer *self, uint64_t start, VdRun *run, int *ret_error)
+{
+  uint64_t size = self->file_size;
+
+  if (start < VD_VHDX_MIB || start >= self->whole_size)
+    return fail(ret_error, -EIO);
+  if (run->offset < size && run->length > size - run->offset)
+    run->length = (size - run->offset) / self->base.sector_size * self->base.sector_size;
+  if (run->length == 0)
+    return fail(ret_error, -EIO);
+  run->kind = run->offset < size ? VD_RUN_HERE : VD_RUN_ZERO;
+  return VD_STEP_DONE;
+}
+
+static VdStep find_in_part(VdVhdxLayer *self, uint64_t start, uint64_t offset, VdRun *run, VdWaiter *waiter,
+                           int *ret_error)
+{
+  uint64_t block = offset / self->base.block_size;
+  uint64_t sector = offset % self->base.block_size / self->base.sector_size;
+  uint64_t count = run->length / self->base.sector_size;
+  uint64_t bits, first;
+  const uint8_t *data;
+  bool set;
+  VdStep step = vd_vhdx_map_bitmap(self, block, &bits, waiter, ret_error);
+
+  if (step != VD_STEP_DONE)
+    return step;
+  bits += sector / 8;
+  step = vd_vhdx_map_page(self, bits / VD_VHDX_PAGE * VD_VHDX_PAGE, &data, waiter, ret_error);
+  if (step != VD_STEP_DONE)
+    return step;
+  first = bits % VD_VHDX_PAGE * 8 + sector % 8;
+  if (count > VD_VHDX_PAGE * 8 - first)
+    count = VD_VHDX_PAGE * 8 - first;
+  run->length = vd_vhdx_bits_run(data, first, count, &set) * self->base.sector_size;
+  if (set)
+    return clip(self, start, run, ret_error);
+  run->kind = VD_RUN_PARENT;
+  return VD_STEP_DONE;
+}
+
+VdStep vd_vhdx_find(VdLayer *base, uint64_t offset, uint64_t length, VdRun *ret_run, VdWaiter *waiter,
+                    int *ret_error)
+{
+  VdVhdxLayer *self = vd_vhdx_layer(base);
+  uint64_t index = vd_vhdx_bat_payload_index(&self->vhdx.shape, offset / base->block_size);
+  uint64_t entry, start;
+  VdStep step = vd_vhdx_map_entry(self, index, &entry, waiter, ret_error);
+
+  if (step != VD_STEP_DONE)
+    return step;
+  start = vd_vhdx_bat_offset(entry);
+  *ret_run = (VdRun){VD_RUN_ZERO, length, start + offset % base->block_size};
+  switch (vd_vhdx_bat_state(entry)) {
+  case VD_VHDX_NOT_PRESENT:
+    ret_run->kind = base->has_parent ? VD_RUN_PARENT : VD_RUN_ZERO;
+    return VD_STEP_DONE;
+  case VD_VHDX_UNDEFINED:
+  case VD_VHDX_ZERO:
+  case VD_VHDX_UNMAPPED:
+    return VD_STEP_DONE;
+  case VD_VHDX_FULLY_PRESENT:
+    return clip(self, start, ret_run, ret_error);
+  case VD_VHDX_PARTIALLY_PRESENT:
+    return base->has_parent ? find_in_part(self, start, offset, ret_run, waiter, ret_error)
+                            : fail(ret_error, -EIO);
+  default:
+    return fail(ret_error, -EIO);
+  }
+}
