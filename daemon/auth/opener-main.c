@@ -2,7 +2,8 @@
 /*
  * virtdisk-opener: takes on the rights it is told, opens one path, hands the descriptor back and exits. Plain
  * libc. It must never open anything named by the request before it has become the caller and made sure of it,
- * and never open anything but a regular file for I/O.
+ * and never open anything but a regular file for I/O. One that makes a file stays until it is told that the
+ * file is to be kept, and takes it away if it is not told.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -41,7 +43,7 @@ static struct {
 
 static int proc_fds = -1; /* /proc/self/fd, or -1 where there is no proc */
 
-static _Noreturn void reply(VdOpenerStage stage, int error_number, uint32_t detail, int fd)
+static bool send_reply(VdOpenerStage stage, int error_number, uint32_t detail, int fd)
 {
   VdOpenerReply answer = {VD_OPENER_MAGIC, stage, error_number, detail};
   struct iovec iov = {&answer, sizeof answer};
@@ -59,7 +61,12 @@ static _Noreturn void reply(VdOpenerStage stage, int error_number, uint32_t deta
     control.header.cmsg_len = CMSG_LEN(sizeof fd);
     memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
   }
-  _exit(sendmsg(VD_OPENER_SOCKET, &message, MSG_NOSIGNAL) == sizeof answer ? 0 : 1);
+  return sendmsg(VD_OPENER_SOCKET, &message, MSG_NOSIGNAL) == sizeof answer;
+}
+
+static _Noreturn void reply(VdOpenerStage stage, int error_number, uint32_t detail, int fd)
+{
+  _exit(send_reply(stage, error_number, detail, fd) ? 0 : 1);
 }
 
 static _Noreturn void fail(VdOpenerStage stage, int error_number)
@@ -112,7 +119,7 @@ static void receive_request(void)
   const VdOpenerRequest *header = &request.header;
 
   receive(&request.header, sizeof request.header);
-  if (header->magic != VD_OPENER_MAGIC || header->mode > VD_OPEN_LOCATE || header->uid == NO_ID ||
+  if (header->magic != VD_OPENER_MAGIC || header->mode > VD_OPEN_CREATE || header->uid == NO_ID ||
       header->n_groups > VD_OPENER_MAX_GROUPS || header->path_length == 0 ||
       header->path_length > VD_OPENER_MAX_PATH)
     fail(VD_OPENER_AT_REQUEST, EINVAL);
@@ -293,6 +300,152 @@ static int open_located(int located_fd, const struct stat *located)
   return fd;
 }
 
+/* A new file */
+
+static struct {
+  int folder;
+  const char *name; /* what it is to be called */
+  int fd;
+  bool published;
+  char temporary[40]; /* its name until then, where a file cannot be without one; else empty */
+} new_file = {-1, NULL, -1, false, ""};
+
+/* Splits the path; a file is not made through a name that ends in a slash or in dots. */
+static void open_folder(void)
+{
+  char *slash = strrchr(request.path, '/');
+
+  new_file.name = slash + 1;
+  if (new_file.name[0] == '\0' || strcmp(new_file.name, ".") == 0 || strcmp(new_file.name, "..") == 0)
+    fail(VD_OPENER_AT_FILE, EISDIR);
+  *slash = '\0';
+  new_file.folder = open_path(slash == request.path ? "/" : request.path, O_PATH | O_DIRECTORY);
+  if (new_file.folder < 0)
+    fail(errno == ENOENT ? VD_OPENER_AT_PARENT : VD_OPENER_AT_FILE, errno);
+}
+
+static int make_named(void)
+{
+  uint64_t number;
+
+  if (getrandom(&number, sizeof number, 0) != sizeof number)
+    return -1;
+  snprintf(new_file.temporary, sizeof new_file.temporary, ".virtdisk-%016llx.new",
+           (unsigned long long)number);
+  return openat(new_file.folder, new_file.temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                0600);
+}
+
+static void make_file(void)
+{
+  struct stat st;
+
+  if (fstatat(new_file.folder, new_file.name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+    fail(VD_OPENER_AT_FILE, EEXIST);
+  new_file.fd = proc_fds < 0 ? -1 : openat(new_file.folder, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (new_file.fd < 0 &&
+      (proc_fds < 0 || errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL || errno == ENOENT))
+    new_file.fd = make_named();
+  if (new_file.fd < 0)
+    fail(VD_OPENER_AT_FILE, errno);
+}
+
+static bool is_new_file(const char *name)
+{
+  struct stat named, st;
+
+  return fstatat(new_file.folder, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(new_file.fd, &st) == 0 &&
+         named.st_dev == st.st_dev && named.st_ino == st.st_ino;
+}
+
+static void take_away(const char *name)
+{
+  if (name[0] != '\0' && is_new_file(name))
+    unlinkat(new_file.folder, name, 0);
+}
+
+/* Never over a file that is there; where the file system has no such call the name is claimed first. */
+static int rename_new(void)
+{
+  int claim;
+
+  if (renameat2(new_file.folder, new_file.temporary, new_file.folder, new_file.name, RENAME_NOREPLACE) == 0)
+    return 0;
+  if (errno != EINVAL && errno != ENOSYS)
+    return -1;
+  claim = openat(new_file.folder, new_file.name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (claim < 0)
+    return -1;
+  close(claim);
+  return renameat(new_file.folder, new_file.temporary, new_file.folder, new_file.name);
+}
+
+static int give_name(void)
+{
+  char number[16];
+
+  if (new_file.temporary[0] != '\0')
+    return rename_new();
+  snprintf(number, sizeof number, "%d", new_file.fd);
+  return linkat(proc_fds, number, new_file.folder, new_file.name, AT_SYMLINK_FOLLOW);
+}
+
+/* The name is to survive a power cut like the content. A folder that may be written but not read cannot be
+ * asked for that. */
+static void sync_folder(void)
+{
+  int fd = openat(new_file.folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+  if (fd < 0)
+    return;
+  fsync(fd);
+  close(fd);
+}
+
+static void publish(void)
+{
+  if (new_file.published || give_name() < 0) {
+    send_reply(VD_OPENER_AT_FILE, new_file.published ? EEXIST : errno, 0, -1);
+    return;
+  }
+  new_file.published = true;
+  new_file.temporary[0] = '\0';
+  sync_folder();
+  send_reply(VD_OPENER_DONE, 0, 0, -1);
+}
+
+/* 0: the line has ended. */
+static uint32_t next_command(void)
+{
+  uint32_t command = 0;
+  ssize_t n;
+
+  do
+    n = recv(VD_OPENER_SOCKET, &command, sizeof command, MSG_WAITALL);
+  while (n < 0 && errno == EINTR);
+  return n == sizeof command ? command : 0;
+}
+
+static _Noreturn void create(void)
+{
+  uint32_t command = VD_OPENER_PUBLISH;
+
+  open_folder();
+  make_file();
+  /* Who is killed takes nothing away; the end of the line tells as well that the service has gone. */
+  prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+  if (!send_reply(VD_OPENER_DONE, 0, 0, new_file.fd))
+    command = 0;
+  while (command == VD_OPENER_PUBLISH) {
+    command = next_command();
+    if (command == VD_OPENER_PUBLISH)
+      publish();
+  }
+  if (command != VD_OPENER_KEEP || !new_file.published)
+    take_away(new_file.published ? new_file.name : new_file.temporary);
+  _exit(0);
+}
+
 int main(void)
 {
   struct stat st;
@@ -302,6 +455,8 @@ int main(void)
   receive_request();
   complete_groups();
   become_caller();
+  if (request.header.mode == VD_OPEN_CREATE)
+    create();
   fd = locate();
   if (request.header.mode == VD_OPEN_LOCATE)
     reply(VD_OPENER_DONE, 0, 0, fd);

@@ -17,7 +17,17 @@ typedef enum {
   VD_OPEN_READ,   /* O_RDONLY */
   VD_OPEN_WRITE,  /* O_RDWR */
   VD_OPEN_LOCATE, /* O_PATH: only to know which file is meant */
+  VD_OPEN_CREATE, /* O_RDWR on a new file that has no name yet; the child stays for the commands below */
 } VdOpenMode;
+
+/*
+ * VD_OPEN_CREATE, after the descriptor has come: each is 32 bits. The end of the line without KEEP, in
+ * whatever way it comes, means that there shall be no such file.
+ */
+typedef enum {
+  VD_OPENER_PUBLISH = 1, /* the file gets its name, answered with a VdOpenerReply without a descriptor */
+  VD_OPENER_KEEP,        /* it stays; no answer */
+} VdOpenerCommand;
 
 /* Followed by n_groups gids of 32 bits and path_length bytes of path without a NUL. */
 typedef struct {

@@ -13,6 +13,7 @@
 #include "auth/opener-errors.h"
 #include "util/cleanup.h"
 #include "util/display.h"
+#include "util/offload.h"
 #include "virtdisk-error.h"
 
 struct VdOpener {
@@ -195,7 +196,7 @@ static gboolean is_as_asked(int fd, VdOpenMode mode)
   if (mode == VD_OPEN_LOCATE)
     return (flags & O_PATH) != 0;
   return (flags & (O_PATH | O_APPEND | O_NONBLOCK)) == 0 &&
-         (flags & O_ACCMODE) == (mode == VD_OPEN_WRITE ? O_RDWR : O_RDONLY);
+         (flags & O_ACCMODE) == (mode == VD_OPEN_WRITE || mode == VD_OPEN_CREATE ? O_RDWR : O_RDONLY);
 }
 
 static gboolean on_answer(GSocket *socket, GIOCondition condition, gpointer user_data)
@@ -325,16 +326,14 @@ static gboolean check_path(const char *path, GError **error)
   return TRUE;
 }
 
-void vd_opener_open_async(VdOpener *self, VdIdentity *identity, const char *path, VdOpenMode mode,
-                          GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+static void start_call(GTask *owned, VdOpener *self, VdIdentity *identity, const char *path, VdOpenMode mode)
 {
-  g_autoptr(GTask) task = g_task_new(NULL, cancellable, callback, user_data);
+  g_autoptr(GTask) task = owned;
   GError *error = NULL;
   g_autoptr(GError) why = NULL;
   g_autoptr(Slot) slot = NULL;
   Call *call;
 
-  g_task_set_source_tag(task, vd_opener_open_async);
   g_task_set_check_cancellable(task, FALSE); /* an open descriptor must never be dropped with the answer */
   if (!check_path(path, &error) || (slot = slot_take(self, identity->uid, &error)) == NULL) {
     g_task_return_error(task, error);
@@ -356,8 +355,160 @@ void vd_opener_open_async(VdOpener *self, VdIdentity *identity, const char *path
   converse(task);
 }
 
+void vd_opener_open_async(VdOpener *self, VdIdentity *identity, const char *path, VdOpenMode mode,
+                          GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+{
+  GTask *task = g_task_new(NULL, cancellable, callback, user_data);
+
+  g_task_set_source_tag(task, vd_opener_open_async);
+  start_call(task, self, identity, path, mode);
+}
+
 int vd_opener_open_finish(VdOpener *self, GAsyncResult *result, GError **error)
 {
   g_return_val_if_fail(g_task_is_valid(result, NULL), -1);
   return (int)g_task_propagate_int(G_TASK(result), error);
+}
+
+/* New files */
+
+struct VdNewFile {
+  int fd;
+  char *path;
+  uid_t uid;
+  guint deadline_ms;
+  GSocketConnection *connection; /* its end tells the child to end, and to take the file away */
+  GTask *publishing;
+  GSource *sources[2]; /* answer, deadline */
+};
+
+void vd_opener_create_async(VdOpener *self, VdIdentity *identity, const char *path, GCancellable *cancellable,
+                            GAsyncReadyCallback callback, gpointer user_data)
+{
+  GTask *task = g_task_new(NULL, cancellable, callback, user_data);
+
+  g_task_set_source_tag(task, vd_opener_create_async);
+  start_call(task, self, identity, path, VD_OPEN_CREATE);
+}
+
+VdNewFile *vd_opener_create_finish(VdOpener *self, GAsyncResult *result, GError **error)
+{
+  GTask *task = G_TASK(result);
+  Call *call = g_task_get_task_data(task);
+  int fd = (int)g_task_propagate_int(task, error);
+  VdNewFile *file;
+
+  if (fd < 0)
+    return NULL;
+  file = g_new0(VdNewFile, 1);
+  file->fd = fd;
+  file->path = g_strdup(call->path);
+  file->uid = call->uid;
+  file->deadline_ms = call->deadline_ms;
+  /* The child is ours no longer: it ends with its line. */
+  file->connection = g_steal_pointer(&call->connection);
+  g_clear_object(&call->child);
+  return file;
+}
+
+int vd_new_file_get_fd(VdNewFile *self)
+{
+  return self->fd;
+}
+
+static void drop_file_sources(VdNewFile *self)
+{
+  for (gsize i = 0; i < G_N_ELEMENTS(self->sources); i++) {
+    if (self->sources[i] != NULL)
+      g_source_destroy(self->sources[i]);
+    g_clear_pointer(&self->sources[i], g_source_unref);
+  }
+}
+
+void vd_new_file_free(VdNewFile *self)
+{
+  if (self == NULL)
+    return;
+  drop_file_sources(self);
+  g_clear_object(&self->publishing);
+  g_clear_object(&self->connection);
+  vd_offload_close(self->fd);
+  g_free(self->path);
+  g_free(self);
+}
+
+static int line_of(VdNewFile *self)
+{
+  return g_socket_get_fd(g_socket_connection_get_socket(self->connection));
+}
+
+/* Four bytes into an empty line: they fit. */
+static gboolean command(VdNewFile *self, guint32 word)
+{
+  return send(line_of(self), &word, sizeof word, MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof word;
+}
+
+void vd_new_file_keep(VdNewFile *self)
+{
+  command(self, VD_OPENER_KEEP);
+}
+
+/* Takes error. */
+static void end_publishing(VdNewFile *self, GError *error)
+{
+  g_autoptr(GTask) task = g_steal_pointer(&self->publishing);
+
+  drop_file_sources(self);
+  if (error != NULL)
+    g_task_return_error(task, error);
+  else
+    g_task_return_boolean(task, TRUE);
+}
+
+static gboolean on_published(GSocket *socket, GIOCondition condition, gpointer user_data)
+{
+  VdNewFile *self = user_data;
+  VdOpenerReply answer;
+  vd_autofd stray = -1;
+  ssize_t n = take_answer(g_socket_get_fd(socket), &answer, &stray);
+
+  if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    return G_SOURCE_CONTINUE;
+  if (n != sizeof answer || answer.magic != VD_OPENER_MAGIC || answer.stage >= VD_OPENER_N_STAGES)
+    end_publishing(self, g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_INTERNAL,
+                                             "The opener ended before the new file had its name"));
+  else if (answer.stage != VD_OPENER_DONE)
+    end_publishing(self, vd_opener_error(&answer, self->path, self->uid));
+  else
+    end_publishing(self, NULL);
+  return G_SOURCE_REMOVE;
+}
+
+static gboolean on_publish_deadline(gpointer user_data)
+{
+  VdNewFile *self = user_data;
+
+  end_publishing(self, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_TIMED_OUT,
+                                   "The new file did not get its name within %u ms", self->deadline_ms));
+  return G_SOURCE_REMOVE;
+}
+
+void vd_new_file_publish_async(VdNewFile *self, GAsyncReadyCallback callback, gpointer user_data)
+{
+  GSocket *socket = g_socket_connection_get_socket(self->connection);
+
+  self->publishing = g_task_new(NULL, NULL, callback, user_data);
+  self->sources[0] = g_socket_create_source(socket, G_IO_IN, NULL);
+  g_source_set_callback(self->sources[0], G_SOURCE_FUNC(on_published), self, NULL);
+  g_source_attach(self->sources[0], NULL);
+  self->sources[1] = g_timeout_source_new(self->deadline_ms);
+  g_source_set_callback(self->sources[1], on_publish_deadline, self, NULL);
+  g_source_attach(self->sources[1], NULL);
+  /* A line that has ended is readable, and says so. */
+  command(self, VD_OPENER_PUBLISH);
+}
+
+gboolean vd_new_file_publish_finish(VdNewFile *self, GAsyncResult *result, GError **error)
+{
+  return g_task_propagate_boolean(G_TASK(result), error);
 }

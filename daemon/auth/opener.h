@@ -39,4 +39,25 @@ void vd_opener_open_async(VdOpener *self, VdIdentity *identity, const char *path
 /* Returns a descriptor that belongs to the caller, or -1. */
 int vd_opener_open_finish(VdOpener *self, GAsyncResult *result, GError **error);
 
+/*
+ * A new file, made as somebody, open for reading and writing, that nobody else can find until it is
+ * published. It is taken away, under whatever name, unless it was published and kept; also when the service
+ * dies. Made with mode 0600. While one lives it counts among the openers of its uid.
+ */
+typedef struct VdNewFile VdNewFile;
+
+/* Errors: as vd_opener_open_async(), and FILE_EXISTS, DISK_FULL. */
+void vd_opener_create_async(VdOpener *self, VdIdentity *identity, const char *path, GCancellable *cancellable,
+                            GAsyncReadyCallback callback, gpointer user_data);
+VdNewFile *vd_opener_create_finish(VdOpener *self, GAsyncResult *result, GError **error);
+/* Borrowed. */
+int vd_new_file_get_fd(VdNewFile *self);
+/* Gives the file its name, never over another. Errors: FILE_EXISTS, ACCESS_DENIED, DISK_FULL, TIMED_OUT, IO,
+ * INTERNAL. */
+void vd_new_file_publish_async(VdNewFile *self, GAsyncReadyCallback callback, gpointer user_data);
+gboolean vd_new_file_publish_finish(VdNewFile *self, GAsyncResult *result, GError **error);
+void vd_new_file_keep(VdNewFile *self);
+void vd_new_file_free(VdNewFile *self);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdNewFile, vd_new_file_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdOpener, vd_opener_unref)

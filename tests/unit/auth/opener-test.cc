@@ -447,6 +447,166 @@ TEST_F(Opener, SwappedPathOpensNothingOfOthers)
   swapper.join();
 }
 
+// A new file of the caller's, and the loop run until it is there.
+struct Making {
+  VdNewFile *file = nullptr;
+  bool done = false;
+  int code = -1;
+
+  ~Making()
+  {
+    vd_new_file_free(file);
+  }
+};
+
+static void on_made(GObject *, GAsyncResult *result, gpointer user_data)
+{
+  auto *making = static_cast<Making *>(user_data);
+  g_autoptr(GError) error = nullptr;
+
+  making->file = vd_opener_create_finish(nullptr, result, &error);
+  making->code = error != nullptr ? error->code : -1;
+  making->done = true;
+}
+
+static void on_named(GObject *, GAsyncResult *result, gpointer user_data)
+{
+  auto *making = static_cast<Making *>(user_data);
+  g_autoptr(GError) error = nullptr;
+
+  vd_new_file_publish_finish(making->file, result, &error);
+  making->code = error != nullptr ? error->code : -1;
+  making->done = true;
+}
+
+struct NewFile : Opener {
+  void make(Making &making, uid_t uid, gid_t gid, const std::string &path)
+  {
+    g_autoptr(VdIdentity) identity = vd_identity_new(":1.7", uid, gid, nullptr, 0, 1);
+
+    vd_opener_create_async(opener, identity, path.c_str(), nullptr, on_made, &making);
+    wait_until([&] { return making.done; });
+  }
+
+  int publish(Making &making)
+  {
+    making.done = false;
+    vd_new_file_publish_async(making.file, on_named, &making);
+    wait_until([&] { return making.done; });
+    return making.code;
+  }
+
+  size_t entries(const std::string &folder)
+  {
+    return static_cast<size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+  }
+
+  void life(const std::string &folder)
+  {
+    std::string path = folder + "/new.vhdx";
+    struct stat st;
+    Making making;
+
+    make(making, user, group, path);
+    ASSERT_NE(making.file, nullptr) << making.code;
+    EXPECT_FALSE(fs::exists(path));
+    EXPECT_EQ(write(vd_new_file_get_fd(making.file), "x", 1), 1);
+    ASSERT_EQ(publish(making), -1);
+    ASSERT_EQ(stat(path.c_str(), &st), 0);
+    EXPECT_EQ(st.st_uid, user);
+    EXPECT_EQ(st.st_gid, group);
+    EXPECT_EQ(st.st_mode & 07777, 0600u);
+    EXPECT_EQ(st.st_size, 1);
+    vd_new_file_keep(making.file);
+    vd_new_file_free(making.file);
+    making.file = nullptr;
+    settle();
+    EXPECT_TRUE(fs::exists(path));
+    EXPECT_EQ(entries(folder), 1u) << "no temporary file stays";
+  }
+
+  void no_life(const std::string &folder, bool published)
+  {
+    Making making;
+
+    make(making, user, group, folder + "/other.vhdx");
+    ASSERT_NE(making.file, nullptr) << making.code;
+    if (published) {
+      EXPECT_EQ(publish(making), -1);
+    }
+    vd_new_file_free(making.file);
+    making.file = nullptr;
+    settle();
+    EXPECT_EQ(entries(folder), 0u);
+  }
+};
+
+TEST_F(NewFile, IsTheCallersAndAppearsWhenPublished)
+{
+  NEEDS_ROOT();
+  life(directory("d", user, group, 0755));
+}
+
+TEST_F(NewFile, GoesUnlessItIsKept)
+{
+  NEEDS_ROOT();
+  std::string folder = directory("d", user, group, 0755);
+
+  no_life(folder, false);
+  no_life(folder, true);
+}
+
+TEST_F(NewFile, LivesAndGoesTheSameWhereItNeedsANameFromTheStart)
+{
+  NEEDS_ROOT();
+  if (system("unshare -m true 2>/dev/null") != 0)
+    GTEST_SKIP() << "needs a mount namespace, to hide proc";
+  std::string folder = directory("d", user, group, 0755);
+
+  use_program("exec /usr/bin/unshare -m /bin/sh -c '/bin/mount -t tmpfs none /proc && exec " VD_TEST_OPENER
+              "'");
+  no_life(folder, false);
+  no_life(folder, true);
+  life(folder);
+}
+
+TEST_F(NewFile, NeverReplacesAnything)
+{
+  NEEDS_ROOT();
+  std::string folder = directory("d", user, group, 0755), path = folder + "/new.vhdx";
+  Making early, late, link;
+
+  make(late, user, group, path);
+  ASSERT_NE(late.file, nullptr);
+  std::ofstream(path) << "of somebody";
+  make(early, user, group, path);
+  EXPECT_EQ(early.code, VIRTDISK_ERROR_FILE_EXISTS);
+  EXPECT_EQ(publish(late), VIRTDISK_ERROR_FILE_EXISTS);
+  vd_new_file_free(late.file);
+  late.file = nullptr;
+  settle();
+  EXPECT_EQ(fs::file_size(path), strlen("of somebody"));
+  fs::create_symlink("nowhere", folder + "/link.vhdx");
+  make(link, user, group, folder + "/link.vhdx");
+  EXPECT_EQ(link.code, VIRTDISK_ERROR_FILE_EXISTS);
+}
+
+TEST_F(NewFile, NeedsTheRightsOfItsFolder)
+{
+  NEEDS_ROOT();
+  std::string foreign = directory("d", 0, 0, 0755);
+  Making denied, missing, dots, slash;
+
+  make(denied, user, group, foreign + "/new.vhdx");
+  EXPECT_EQ(denied.code, VIRTDISK_ERROR_ACCESS_DENIED);
+  make(missing, user, group, foreign + "/none/new.vhdx");
+  EXPECT_EQ(missing.code, VIRTDISK_ERROR_PATH_NOT_FOUND);
+  make(dots, user, group, foreign + "/..");
+  EXPECT_EQ(dots.code, VIRTDISK_ERROR_NOT_A_REGULAR_FILE);
+  make(slash, user, group, foreign + "/new/");
+  EXPECT_EQ(slash.code, VIRTDISK_ERROR_NOT_A_REGULAR_FILE);
+}
+
 // The name is looked up twice then.
 TEST_F(Opener, WorksWithoutProc)
 {
