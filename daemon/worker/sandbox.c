@@ -165,14 +165,24 @@ typedef struct {
   rlim_t most;
 } Limit;
 
+/* What is there already is never widened without the right to, and need not be. */
+static int apply_limit(const Limit *limit)
+{
+  __rlimit_resource_t resource = (__rlimit_resource_t)limit->resource;
+  struct rlimit wanted = {limit->most, limit->most}, now;
+
+  if (limit->most == RLIM_INFINITY || setrlimit(resource, &wanted) == 0)
+    return 0;
+  if (errno != EPERM || getrlimit(resource, &now) < 0 || now.rlim_max > limit->most)
+    return -1;
+  return 0;
+}
+
 static int apply_limits(const Limit *limits, size_t n)
 {
-  for (size_t i = 0; i < n; i++) {
-    struct rlimit limit = {limits[i].most, limits[i].most};
-
-    if (limits[i].most != RLIM_INFINITY && setrlimit((__rlimit_resource_t)limits[i].resource, &limit) < 0)
+  for (size_t i = 0; i < n; i++)
+    if (apply_limit(&limits[i]) < 0)
       return -1;
-  }
   return 0;
 }
 
@@ -224,18 +234,18 @@ static const struct {
   Needs needs;
   int (*act)(const VdSandboxPlan *plan);
 } steps[] = {
-    {"close descriptors", NEEDS_NOTHING, close_others}, /* nothing of the daemon's may come along */
-    {"namespaces", NEEDS_ROOT, new_namespaces},         /* no network, own mounts */
-    {"empty root", NEEDS_ROOT, empty_root},             /* no file to name, not even /proc or /dev/null */
-    {"supplementary groups", NEEDS_ROOT, drop_groups},  /* no file opens by way of a group */
-    {"bounding set", NEEDS_ROOT, drop_bounding_set},    /* nothing gives a capability back */
-    {"account", NEEDS_ROOT, take_account},              /* no process of another's can be signalled */
-    {"capabilities", NEEDS_NOTHING, drop_capabilities}, /* those that survived the change of account */
-    {"no new privileges", NEEDS_NOTHING,
-     no_new_privileges},                                 /* set-uid programs do nothing; seccomp needs it */
-    {"not dumpable", NEEDS_NOTHING, not_dumpable},       /* a sibling of the same account cannot trace it */
-    {"death signal", NEEDS_NOTHING, die_with_daemon},    /* no worker outlives the one who asks */
+    {"close descriptors", NEEDS_NOTHING, close_others},  /* nothing of the daemon's may come along */
+    {"namespaces", NEEDS_ROOT, new_namespaces},          /* no network, own mounts */
+    {"empty root", NEEDS_ROOT, empty_root},              /* no file to name, not even /proc or /dev/null */
+    {"supplementary groups", NEEDS_ROOT, drop_groups},   /* no file opens by way of a group */
     {"resource limits", NEEDS_NOTHING, limit_resources}, /* memory, time, files */
+    {"bounding set", NEEDS_ROOT, drop_bounding_set},     /* nothing gives a capability back */
+    {"account", NEEDS_ROOT, take_account},               /* no process of another's can be signalled */
+    {"capabilities", NEEDS_NOTHING, drop_capabilities},  /* those that survived the change of account */
+    {"no new privileges", NEEDS_NOTHING,
+     no_new_privileges},                              /* set-uid programs do nothing; seccomp needs it */
+    {"not dumpable", NEEDS_NOTHING, not_dumpable},    /* a sibling of the same account cannot trace it */
+    {"death signal", NEEDS_NOTHING, die_with_daemon}, /* no worker outlives the one who asks */
     {"system calls", NEEDS_NOTHING, vd_sandbox_filter_calls}, /* all but those in sandbox-calls.c */
 };
 

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The images of a serving worker: opened, compared with each other and with what the daemon expects, handed
+ * to the engine. Here the first byte of an image is read; everything runs inside the sandbox.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "engine/pages.h"
+#include "util/checked.h"
+#include "worker/serve.h"
+
+/* Bytes of one page of metadata. */
+#define PAGE_SIZE 4096
+
+static bool open_layers(VdServer *server, VdLayer **layers, VdFormatError *ret_error)
+{
+  const VdServeOrder *order = &server->order;
+
+  for (unsigned i = 0; i < order->n_images; i++) {
+    VdLayerSource source = {.io = server->io, .file = i, .fd = order->images[i], .pages = server->pages};
+
+    source.writable = i == 0 && (order->setup.flags & VD_SERVE_WRITABLE) != 0;
+    layers[i] = vd_layer_open(&source, order->setup.device_id, ret_error);
+    if (!layers[i])
+      return false;
+  }
+  return true;
+}
+
+bool vd_serve_check_disk(const VdServeSetup *setup, uint64_t size, uint32_t sector_size,
+                         VdFormatError *ret_error)
+{
+  if (!vd_range_within(setup->offset, setup->size, size))
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_FILE_CHANGED, 0, "size",
+                               "the image has %llu bytes, the device needs %llu from %llu",
+                               (unsigned long long)size, (unsigned long long)setup->size,
+                               (unsigned long long)setup->offset);
+  if (sector_size != setup->sector_size)
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_FILE_CHANGED, 0, "sector_size",
+                               "the image has sectors of %u bytes, the device of %u", sector_size,
+                               setup->sector_size);
+  return true;
+}
+
+static bool no_memory(VdFormatError *ret_error, const char *what)
+{
+  return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "the worker: %s: %s", what,
+                             strerrordesc_np(errno));
+}
+
+static bool make_pages(VdServer *server, VdFormatError *ret_error)
+{
+  size_t capacity = server->order.setup.cache_size;
+
+  server->pages = vd_pages_new(server->io, PAGE_SIZE, capacity != 0 ? capacity : VD_ENGINE_CACHE_SIZE);
+  return server->pages || no_memory(ret_error, "metadata cache");
+}
+
+bool vd_serve_open_images(VdServer *server, VdFormatError *ret_error)
+{
+  static VdLayer *layers[VD_IO_MAX_FILES];
+  const VdServeOrder *order = &server->order;
+  VdEngineOptions options = {.read_only = (order->setup.flags & VD_SERVE_WRITABLE) == 0};
+
+  if (!make_pages(server, ret_error) || !open_layers(server, layers, ret_error) ||
+      !vd_layers_check_chain(layers, order->n_images, ret_error) ||
+      !vd_serve_check_disk(&order->setup, layers[0]->size, layers[0]->sector_size, ret_error))
+    return false;
+  options.pages = server->pages;
+  server->engine = vd_engine_new(server->io, layers, order->n_images, &options);
+  return server->engine || no_memory(ret_error, "engine");
+}
+
+static void on_begun(void *user, int result)
+{
+  *(int *)user = result;
+}
+
+static bool io_failed(VdFormatError *ret_error, const char *what, int result)
+{
+  return vd_format_error_set(ret_error, result == -ENOSPC ? VIRTDISK_ERROR_DISK_FULL : VIRTDISK_ERROR_IO, 0,
+                             "", "%s: %s", what, strerrordesc_np(-result));
+}
+
+/* One asynchronous step of a layer, waited for. */
+static int run_step(VdServer *server, VdLayer *layer,
+                    void (*step)(VdLayer *self, void (*done)(void *user, int result), void *user))
+{
+  int result = 1, wait = 0;
+
+  if (!step)
+    return 0;
+  step(layer, on_begun, &result);
+  while (result > 0 && wait >= 0)
+    wait = server->io->ops->wait(server->io);
+  return result > 0 ? wait : result;
+}
+
+/* A session of writing as somebody else does it: announced in the image, durably, and left in clean form. */
+static bool begin(VdServer *server, VdFormatError *ret_error)
+{
+  VdIoOp flush = {.kind = VD_IO_FLUSH};
+  VdLayer *layer;
+  int result;
+
+  if (!make_pages(server, ret_error) || !open_layers(server, &layer, ret_error))
+    return false;
+  result = run_step(server, layer, layer->ops->begin);
+  if (result == 0)
+    result = run_step(server, layer, layer->ops->close);
+  if (result == 0)
+    result = vd_io_run(server->io, &flush);
+  return result == 0 || io_failed(ret_error, "the image could not be prepared for writing", result);
+}
+
+bool vd_serve_do_task(VdServer *server, VdFormatError *ret_error)
+{
+  if (server->order.setup.task == VD_TASK_CREATE)
+    return vd_create(server->order.images[0], &server->order.setup.create, ret_error);
+  return begin(server, ret_error);
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a serving worker is to do: one SETUP message and the descriptors that follow, each number checked. The
+ * daemon is trusted more than we are; the checks find a mix-up of versions before it can do harm.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "util/checked.h"
+#include "worker/serve.h"
+
+#define KNOWN_FLAGS                                                                                          \
+  (VD_SERVE_WRITABLE | VD_SERVE_DIRECT | VD_SERVE_TAKEOVER | VD_SERVE_ZERO_COPY | VD_SERVE_RESEND)
+/* A FUSE connection wants 8 KiB at least for one request. */
+#define MIN_IO 8192
+/* Metadata cache, bytes. */
+#define MAX_CACHE (UINT64_C(1) << 30)
+
+static bool refuse(VdFormatError *ret_error, const char *field, uint64_t value)
+{
+  return vd_format_error_set(ret_error, VIRTDISK_ERROR_INTERNAL, 0, field,
+                             "the order to the worker: %s is %llu", field, (unsigned long long)value);
+}
+
+/* One message of exactly size bytes, with a descriptor if ret_fd is not NULL. */
+static bool receive(int line, VdServeHeader *message, size_t size, VdServeKind kind, int *ret_fd)
+{
+  union {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control;
+  struct iovec part = {message, size};
+  struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+  const struct cmsghdr *rights;
+  ssize_t n;
+
+  if (ret_fd) {
+    header.msg_control = &control;
+    header.msg_controllen = sizeof control;
+  }
+  do
+    n = recvmsg(line, &header, MSG_CMSG_CLOEXEC);
+  while (n < 0 && errno == EINTR);
+  if (n != (ssize_t)size || (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
+      message->magic != VD_SERVE_MAGIC || message->version != VD_SERVE_VERSION || message->size != size ||
+      message->kind != kind)
+    return false;
+  if (!ret_fd)
+    return true;
+  rights = CMSG_FIRSTHDR(&header);
+  if (!rights || rights->cmsg_level != SOL_SOCKET || rights->cmsg_type != SCM_RIGHTS ||
+      rights->cmsg_len != CMSG_LEN(sizeof(int)))
+    return false;
+  memcpy(ret_fd, CMSG_DATA(rights), sizeof *ret_fd);
+  return true;
+}
+
+static bool check_transport(const VdServeSetup *setup, VdFormatError *ret_error)
+{
+  if (setup->depth == 0 || setup->depth > VD_SERVE_MAX_DEPTH)
+    return refuse(ret_error, "depth", setup->depth);
+  if (setup->max_io < MIN_IO || setup->max_io > VD_SERVE_MAX_IO || setup->max_io % VD_IO_ALIGNMENT != 0)
+    return refuse(ret_error, "max_io", setup->max_io);
+  if (!vd_is_power_of_two(setup->sector_size) || setup->sector_size < 512 ||
+      setup->sector_size > VD_IO_ALIGNMENT)
+    return refuse(ret_error, "sector_size", setup->sector_size);
+  if (setup->size == 0 || setup->size > VD_MAX_RAW_SIZE || setup->size % setup->sector_size != 0)
+    return refuse(ret_error, "size", setup->size);
+  if (setup->offset > VD_MAX_RAW_SIZE || setup->offset % setup->sector_size != 0)
+    return refuse(ret_error, "offset", setup->offset);
+  return true;
+}
+
+static bool check_setup(const VdServeSetup *setup, VdFormatError *ret_error)
+{
+  if (setup->transport > VD_TRANSPORT_FUSE)
+    return refuse(ret_error, "transport", setup->transport);
+  if (setup->task > VD_TASK_BEGIN || (setup->task == VD_TASK_NONE) != (setup->transport != VD_TRANSPORT_NONE))
+    return refuse(ret_error, "task", setup->task);
+  if ((setup->flags & ~KNOWN_FLAGS) != 0)
+    return refuse(ret_error, "flags", setup->flags);
+  if (setup->n_files == 0 || setup->n_files > VD_IO_MAX_FILES + 2)
+    return refuse(ret_error, "n_files", setup->n_files);
+  if (setup->cache_size > MAX_CACHE)
+    return refuse(ret_error, "cache_size", setup->cache_size);
+  return setup->transport == VD_TRANSPORT_NONE || check_transport(setup, ret_error);
+}
+
+/* Where the sandbox does not close it. */
+static int move_up(int fd, int line)
+{
+  int higher;
+
+  if (fd > line)
+    return fd;
+  higher = fcntl(fd, F_DUPFD_CLOEXEC, line + 1);
+  close(fd);
+  return higher;
+}
+
+static int *place_of(VdServeOrder *order, const VdServeFile *file)
+{
+  switch (file->role) {
+  case VD_ROLE_LISTEN:
+    return &order->listen_fd;
+  case VD_ROLE_TRANSPORT:
+    return &order->transport_fd;
+  case VD_ROLE_IMAGE:
+    return file->index < VD_IO_MAX_FILES ? &order->images[file->index] : NULL;
+  }
+  return NULL;
+}
+
+static bool receive_file(int line, VdServeOrder *order, VdFormatError *ret_error)
+{
+  VdServeFile file;
+  int fd, *place;
+
+  if (!receive(line, &file.header, sizeof file, VD_SERVE_FILE, &fd))
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_INTERNAL, 0, "",
+                               "the order to the worker: no descriptor where one was announced");
+  place = place_of(order, &file);
+  if (!place || *place >= 0)
+    return refuse(ret_error, "role", file.role);
+  *place = move_up(fd, line);
+  if (*place < 0)
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "no descriptor is free: %s",
+                               strerrordesc_np(errno));
+  return true;
+}
+
+static bool check_files(VdServeOrder *order, VdFormatError *ret_error)
+{
+  bool serves = order->setup.transport != VD_TRANSPORT_NONE;
+
+  while (order->n_images < VD_IO_MAX_FILES && order->images[order->n_images] >= 0)
+    order->n_images++;
+  for (unsigned i = order->n_images; i < VD_IO_MAX_FILES; i++)
+    if (order->images[i] >= 0)
+      return refuse(ret_error, "index", i);
+  if (order->n_images == 0 || (!serves && order->n_images != 1))
+    return refuse(ret_error, "images", order->n_images);
+  if ((order->transport_fd >= 0) != serves || (order->listen_fd >= 0 && !serves))
+    return refuse(ret_error, "transport", order->setup.transport);
+  return true;
+}
+
+bool vd_serve_receive_order(int line, VdServeOrder *ret_order, VdFormatError *ret_error)
+{
+  ret_order->listen_fd = ret_order->transport_fd = -1;
+  ret_order->n_images = 0;
+  for (unsigned i = 0; i < VD_IO_MAX_FILES; i++)
+    ret_order->images[i] = -1;
+  if (!receive(line, &ret_order->setup.header, sizeof ret_order->setup, VD_SERVE_SETUP, NULL))
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_INTERNAL, 0, "",
+                               "the order to the worker: no set-up");
+  if (!check_setup(&ret_order->setup, ret_error))
+    return false;
+  for (unsigned i = 0; i < ret_order->setup.n_files; i++)
+    if (!receive_file(line, ret_order, ret_error))
+      return false;
+  return check_files(ret_order, ret_error);
+}

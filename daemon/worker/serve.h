@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A worker that serves: what its parts share. One thread, one ring; the parts are the order it was given
+ * (serve-order.c), the images (serve-images.c), one transport (serve-ublk.c, serve-fuse.c) and the lines to
+ * the daemon (serve-lines.c). Nothing is allocated once it serves.
+ */
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/ring.h"
+#include "worker/sandbox.h"
+#include "worker/serve-protocol.h"
+
+/* Places in the ring's table of files. */
+enum { VD_SLOT_TRANSPORT, VD_SLOT_CONTROL, VD_SLOT_IMAGES };
+
+/* Lines at a time; who comes when all are taken is turned away. */
+#define VD_SERVE_MAX_LINES 4
+
+/* What the daemon asked for, every number checked. */
+typedef struct {
+  VdServeSetup setup;
+  int listen_fd;    /* -1: none */
+  int transport_fd; /* -1: none */
+  int images[VD_IO_MAX_FILES];
+  unsigned n_images;
+} VdServeOrder;
+
+/* Blocks until the whole order is here. */
+bool vd_serve_receive_order(int line, VdServeOrder *ret_order, VdFormatError *ret_error);
+
+typedef struct VdServer VdServer;
+
+typedef struct {
+  int fd; /* -1: free */
+  /* Descriptors that are still to be handed out: next of n. */
+  unsigned give_next, give_n;
+} VdServeLine;
+
+typedef struct {
+  VdRingOp poll;
+  VdServer *server;
+  int control_fd; /* epoll: a ring that was narrowed takes no further files */
+  int listen_fd;
+  uid_t daemon; /* who gave birth to us; nobody else is answered */
+  VdServeLine lines[VD_SERVE_MAX_LINES];
+} VdServeLines;
+
+typedef enum { VD_SERVE_BLOCKING, VD_SERVE_NONBLOCKING } VdServeBlocking;
+
+typedef struct {
+  VdServeBlocking blocking;  /* how the descriptor is to be set */
+  const uint8_t *operations; /* IORING_OP_*, besides those of the images and the lines */
+  unsigned n_operations;
+  /* Still privileged, the ring is narrowed, no byte of an image was read. */
+  bool (*prepare)(VdServer *server, VdFormatError *ret_error);
+  /* The engine is there. */
+  void (*start)(VdServer *server);
+  /* Nobody has asked anything yet, nor did anybody ask a predecessor. */
+  bool (*is_untouched)(const VdServer *server);
+} VdServeTransport;
+
+extern const VdServeTransport vd_serve_ublk;
+extern const VdServeTransport vd_serve_fuse;
+
+struct VdServer {
+  VdServeOrder order;
+  const VdServeTransport *transport;
+  void *transport_state; /* the transport's own */
+  VdRing *ring;
+  VdIo *io;
+  VdPages *pages;
+  VdEngine *engine; /* NULL until the images are open */
+  VdServeLines lines;
+  unsigned busy;   /* requests in the engine */
+  bool ended;      /* the transport takes no more requests */
+  uint64_t locked; /* bytes */
+  pid_t pid;
+};
+
+/* Descriptors that are handed out when asked for. */
+unsigned vd_serve_count_files(const VdServer *server);
+
+/* Blocks; closes with the process. Fills server->engine. Only inside the sandbox. */
+bool vd_serve_open_images(VdServer *server, VdFormatError *ret_error);
+/* size, sector_size and order agree? */
+bool vd_serve_check_disk(const VdServeSetup *setup, uint64_t size, uint32_t sector_size,
+                         VdFormatError *ret_error);
+/* The image of a task: done when it returns. */
+bool vd_serve_do_task(VdServer *server, VdFormatError *ret_error);
+
+/* One request to the engine, counted; done is to call vd_server_request_done() first. */
+void vd_server_submit(VdServer *server, VdRequest *request);
+void vd_server_request_done(VdServer *server);
+/* Of a transport: nothing comes any more. */
+void vd_server_end(VdServer *server);
+
+/* Anonymous memory, zero, aligned to pages; NULL: none. Stays until the process ends. */
+void *vd_serve_memory(size_t size);
+void vd_serve_report(const VdServer *server, VdServeKind kind, const VdFormatError *error,
+                     VdServeReport *ret_report);
+
+/* first: the line given at birth. Before the sandbox closes. False with errno. */
+bool vd_serve_lines_init(VdServeLines *self, VdServer *server, int first);
+/* From here on the daemon is heard. */
+void vd_serve_lines_start(VdServeLines *self);
+/* To whoever is connected. */
+void vd_serve_lines_tell(VdServeLines *self, const VdServeReport *report);
+
+/* plan: level and account. Returns the exit status. */
+int vd_serve_main(const VdSandboxPlan *plan);
