@@ -67,7 +67,7 @@ typedef struct {
   uint64_t virtual_size;   /* bytes seen on the device */
   uint64_t payload_offset; /* bytes; where virtual byte 0 lies in the file, if linear */
   uint32_t linear;         /* 1: the payload is one run of the file, from payload_offset, virtual_size long */
-  uint32_t block_size;     /* bytes; 0 for fixed, ISO, raw */
+  uint32_t block_size;     /* bytes; 0 for fixed VHD, ISO, raw */
   uint32_t sector_size;    /* logical: 512, 2048 or 4096 */
   uint32_t physical_sector_size;
   uint32_t has_identifier;
