@@ -115,7 +115,7 @@ struct VdLayer {
   uint64_t size;          /* bytes of the virtual disk */
   uint32_t sector_size;   /* logical, bytes */
   uint32_t block_size;    /* bytes; 0: no blocks */
-  uint32_t discard_size;  /* bytes that zero() counts in, a power of two; 0: block_size */
+  uint32_t discard_size;  /* bytes that zero() counts in, a power of two, divides block_size; 0: block_size */
   bool has_parent;        /* differencing */
   bool writable;          /* opened as a leaf for writing */
   uint8_t identity[16];   /* what a child of it stores: DataWriteGuid, or the footer's unique id */
