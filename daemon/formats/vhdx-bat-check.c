@@ -21,6 +21,7 @@ typedef struct {
   const VdReader *reader;
   const VdVhdx *vhdx;
   VdVhdxBatVisit visit;
+  VdVhdxBatFault fault;
   void *user;
   VdVhdxOccupancy taken;
   uint64_t capacity; /* MiB */
@@ -182,12 +183,23 @@ static bool check_entry(Check *self, uint64_t index, uint64_t entry, VdFormatErr
     return true;
   if (vd_vhdx_bat_reserved(entry))
     return fail(self, index, "reserved", ret_error, "bits are set: 0x%016" PRIx64, entry);
-  if (!check_partial(self, chunk, ret_error))
+  if (!check_partial(self, chunk, ret_error)) {
+    self->partial = NO_BLOCK;
     return false;
+  }
   if (bitmap ? !check_bitmap(self, index, entry, ret_error)
              : !check_payload(self, index, block, entry, ret_error))
     return false;
   return self->visit == NULL || self->visit(self->user, index, entry, bitmap, ret_error);
+}
+
+/* After a fault: whoever wants to hear of all of them has it told, and the next entry is looked at. */
+static bool go_on(const Check *self, const VdFormatError *error)
+{
+  if (self->fault == NULL)
+    return false;
+  self->fault(self->user, error);
+  return true;
 }
 
 static bool check_piece(Check *self, const VdSpan *span, uint64_t first, uint64_t n, VdFormatError *ret_error)
@@ -201,7 +213,7 @@ static bool check_piece(Check *self, const VdSpan *span, uint64_t first, uint64_
     }
     if (!vd_span_load_le64(span, i * ENTRY_LENGTH, "entry", &entry, ret_error))
       return false;
-    if (entry != 0 && !check_entry(self, first + i, entry, ret_error))
+    if (entry != 0 && !check_entry(self, first + i, entry, ret_error) && !go_on(self, ret_error))
       return false;
   }
   return true;
@@ -233,14 +245,15 @@ static bool check_table(Check *self, VdFormatError *ret_error)
     if (at < length)
       at = next_used(self, at);
   }
-  return check_partial(self, NO_BLOCK, ret_error);
+  return check_partial(self, NO_BLOCK, ret_error) || go_on(self, ret_error);
 }
 
-bool vd_vhdx_check_bat(const VdReader *reader, const VdVhdx *vhdx, VdVhdxBatVisit visit, void *user,
-                       VdVhdxOccupancy *ret_occupancy, VdFormatError *ret_error)
+bool vd_vhdx_survey_bat(const VdReader *reader, const VdVhdx *vhdx, VdVhdxBatVisit visit,
+                        VdVhdxBatFault fault, void *user, VdVhdxOccupancy *ret_occupancy,
+                        VdFormatError *ret_error)
 {
-  Check check
-      __attribute__((cleanup(check_clear))) = {.reader = reader, .vhdx = vhdx, .visit = visit, .user = user};
+  Check check __attribute__((cleanup(check_clear))) = {
+      .reader = reader, .vhdx = vhdx, .visit = visit, .fault = fault, .user = user};
 
   if (!check_init(&check, ret_error) || !check_table(&check, ret_error))
     return false;
@@ -249,4 +262,10 @@ bool vd_vhdx_check_bat(const VdReader *reader, const VdVhdx *vhdx, VdVhdxBatVisi
     check.taken = (VdVhdxOccupancy){0};
   }
   return true;
+}
+
+bool vd_vhdx_check_bat(const VdReader *reader, const VdVhdx *vhdx, VdVhdxBatVisit visit, void *user,
+                       VdVhdxOccupancy *ret_occupancy, VdFormatError *ret_error)
+{
+  return vd_vhdx_survey_bat(reader, vhdx, visit, NULL, user, ret_occupancy, ret_error);
 }

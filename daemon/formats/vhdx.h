@@ -63,3 +63,9 @@ typedef struct {
 bool vd_vhdx_check_bat(const VdReader *reader, const VdVhdx *vhdx, VdVhdxBatVisit visit, void *user,
                        VdVhdxOccupancy *ret_occupancy, VdFormatError *ret_error);
 void vd_vhdx_occupancy_clear(VdVhdxOccupancy *occupancy);
+
+/* The same for a checker: tells of every entry that is at fault instead of ending at the first. */
+typedef void (*VdVhdxBatFault)(void *user, const VdFormatError *error);
+bool vd_vhdx_survey_bat(const VdReader *reader, const VdVhdx *vhdx, VdVhdxBatVisit visit,
+                        VdVhdxBatFault fault, void *user, VdVhdxOccupancy *ret_occupancy,
+                        VdFormatError *ret_error);

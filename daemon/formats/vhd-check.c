@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The checker of a VHD: both footers, the sparse header, locators, every entry of the table, the bitmaps of
+ * dynamic images against the data, and what of the file belongs to nobody.
+ */
+#include "formats/check.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/checker.h"
+#include "formats/create-file.h"
+#include "formats/vhd-bat.h"
+
+#define SECTOR VD_VHD_SECTOR_SIZE
+
+typedef struct {
+  VdChecker checker;
+  const VdReader *reader;
+  VdVhdFooters footers;
+  VdVhdSparse sparse;
+  VdVhdBatShape shape;
+  uint8_t *table;
+  uint32_t *sectors; /* of the blocks that are there, in the order of the file */
+  uint32_t n_sectors;
+} Check;
+
+static void check_clear(Check *self)
+{
+  free(self->table);
+  free(self->sectors);
+}
+
+static void check_footers(Check *self)
+{
+  const VdVhdFooters *footers = &self->footers;
+
+  if (footers->trailer == VD_VHD_TRAILER_MISSING)
+    vd_checker_say(&self->checker, VD_FAULT_MINOR, VD_CAN_REPAIR, self->reader->size, "footer",
+                   "VHD footer at the end of the file (%" PRIu64
+                   " bytes) is lost; the copy at offset 0 stands in",
+                   self->reader->size);
+  if (footers->trailer == VD_VHD_TRAILER_SHORT)
+    vd_checker_say(&self->checker, VD_FAULT_NOTE, VD_CAN_REPAIR, footers->space_end, "footer",
+                   "VHD footer at offset %" PRIu64 " has 511 bytes, as writers before 2004 made it",
+                   footers->space_end);
+  if (footers->front_stale)
+    vd_checker_say(&self->checker, VD_FAULT_MINOR, VD_CAN_REPAIR, 0, "footer",
+                   "VHD footer at offset 0 is bad, or differs from the one at offset %" PRIu64
+                   ", which counts",
+                   footers->footer.offset);
+  if (footers->footer.saved_state)
+    vd_checker_say(&self->checker, VD_FAULT_NOTE, VD_CANNOT_REPAIR, footers->footer.offset + 84,
+                   "saved_state", "VHD footer at offset %" PRIu64 ": a saved machine depends on this disk",
+                   footers->footer.offset);
+}
+
+/* Data under clear bits of a dynamic disk: it is shown, and another reader may show zeros. */
+static void check_dynamic_block(Check *self, uint32_t block, uint32_t sector)
+{
+  uint8_t bitmap[SECTOR], data[SECTOR];
+  uint64_t begin = (uint64_t)sector * SECTOR;
+  uint32_t n = self->shape.block_size / SECTOR;
+  VdFormatError error;
+  VdSpan span;
+
+  for (uint32_t i = 0; i < n; i++) {
+    uint64_t at = begin + self->shape.bitmap_length + (uint64_t)i * SECTOR;
+
+    if (i % (SECTOR * 8) == 0 &&
+        !vd_reader_read(self->reader, "VHD sector bitmap", begin + i / 8, bitmap, SECTOR, &span, &error)) {
+      vd_checker_tell(&self->checker, VD_FAULT_SERIOUS, VD_CANNOT_REPAIR, &error);
+      return;
+    }
+    if ((bitmap[i / 8 % SECTOR] >> (7 - i % 8) & 1) != 0)
+      continue;
+    if (!vd_reader_read(self->reader, "VHD block", at, data, SECTOR, &span, &error) ||
+        vd_span_is_zero(&span, 0, SECTOR))
+      continue;
+    vd_checker_say(&self->checker, VD_FAULT_NOTE, VD_CANNOT_REPAIR, at, "sector bitmap",
+                   "VHD block %" PRIu32 " at offset %" PRIu64
+                   ": its bitmap says that the sector at offset %" PRIu64 " is empty, and it is not",
+                   block, begin, at);
+    return;
+  }
+}
+
+static void check_entries(Check *self)
+{
+  VdFormatError error;
+
+  for (uint32_t block = 0; block < self->shape.blocks; block++) {
+    uint32_t sector = vd_vhd_bat_entry(self->table, block);
+
+    if (sector == VD_VHD_BLOCK_NONE)
+      continue;
+    self->checker.summary->allocated_blocks++;
+    if (!vd_vhd_bat_check_entry(&self->shape, block, sector, &error)) {
+      vd_checker_tell(&self->checker, VD_FAULT_SERIOUS, VD_CANNOT_REPAIR, &error);
+      continue;
+    }
+    self->sectors[self->n_sectors++] = sector;
+    if (self->footers.footer.type == VD_VHD_DYNAMIC)
+      check_dynamic_block(self, block, sector);
+  }
+}
+
+/* In the order of the file: overlaps, and the gaps between that no structure fills. */
+static void check_space(Check *self)
+{
+  uint64_t whole = (uint64_t)self->shape.bitmap_length + self->shape.block_size, end = 0, leaked = 0;
+
+  for (unsigned i = 0; i < self->shape.n_ranges; i++)
+    if (self->shape.ranges[i].offset + self->shape.ranges[i].length > end)
+      end = self->shape.ranges[i].offset + self->shape.ranges[i].length;
+  vd_vhd_sort_sectors(self->sectors, self->n_sectors);
+  for (uint32_t i = 0; i < self->n_sectors; i++) {
+    uint64_t begin = (uint64_t)self->sectors[i] * SECTOR;
+
+    if (i > 0 && begin < end)
+      vd_checker_say(&self->checker, VD_FAULT_SERIOUS, VD_CANNOT_REPAIR, begin, "block_allocation_table",
+                     "VHD block at offset %" PRIu64 " lies within another one, which ends at %" PRIu64, begin,
+                     end);
+    else if (begin >= end + whole)
+      leaked += begin - end;
+    end = begin + whole > end ? begin + whole : end;
+  }
+  if (self->shape.space_end >= end + whole)
+    leaked += self->shape.space_end - end;
+  self->checker.summary->leaked = leaked;
+  if (leaked > 0)
+    vd_checker_say(&self->checker, VD_FAULT_LEAK, VD_CANNOT_REPAIR, end, "",
+                   "%" PRIu64 " bytes of the file belong to nothing (the last block ends at %" PRIu64 ")",
+                   leaked, end);
+}
+
+static bool check_blocks(Check *self, VdFormatError *ret_error)
+{
+  self->table = malloc(vd_vhd_table_length(self->shape.blocks));
+  self->sectors = calloc(self->shape.blocks + 1U, sizeof *self->sectors);
+  if (self->table == NULL || self->sectors == NULL)
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "no memory to check the VHD");
+  if (!vd_vhd_bat_read(self->reader, &self->shape, self->table, ret_error)) {
+    vd_checker_tell(&self->checker, VD_FAULT_SERIOUS, VD_CANNOT_REPAIR, ret_error);
+    return true;
+  }
+  self->checker.summary->blocks = self->shape.blocks;
+  check_entries(self);
+  check_space(self);
+  return true;
+}
+
+bool vd_vhd_check(const VdReader *reader, VdFaultSink sink, void *user, VdCheckSummary *ret_summary,
+                  VdFormatError *ret_error)
+{
+  Check check
+      __attribute__((cleanup(check_clear))) = {.checker = {sink, user, ret_summary, 0}, .reader = reader};
+  VdFormatError error;
+
+  if (!vd_vhd_footers_read(reader, &check.footers, &error)) {
+    vd_checker_tell(&check.checker, VD_FAULT_SERIOUS, VD_CANNOT_REPAIR, &error);
+    return true;
+  }
+  check_footers(&check);
+  if (check.footers.footer.type == VD_VHD_FIXED)
+    return true;
+  if (!vd_vhd_sparse_read(reader, &check.footers, &check.sparse, &error)) {
+    vd_checker_tell(&check.checker, VD_FAULT_SERIOUS, VD_CANNOT_REPAIR, &error);
+    return true;
+  }
+  check.shape = vd_vhd_bat_shape(&check.footers, &check.sparse);
+  return check_blocks(&check, ret_error);
+}
+
+/* The front copy from the trailer; a lost trailer is written by whoever opens the image for writing. */
+bool vd_vhd_repair(int fd, VdFormatError *ret_error)
+{
+  VdReader reader;
+  VdVhdFooters footers;
+
+  if (!vd_reader_init(&reader, fd, ret_error) || !vd_vhd_footers_read(&reader, &footers, ret_error))
+    return false;
+  if (!footers.front_stale)
+    return true;
+  return vd_create_file_write(fd, 0, footers.footer.bytes, VD_VHD_FOOTER_LENGTH, ret_error) &&
+         vd_create_file_sync(fd, ret_error);
+}
