@@ -22,11 +22,8 @@
 
 enum { EXIT_LINE = 3, EXIT_REFUSED = 4, EXIT_UNCLEAN = 5 };
 
-/* Submissions of one batch: more is handed over in pieces. */
-#define RING_ENTRIES 256
 /* Memory beside buffers and metadata pages: the engine's requests, tables of the images, the heap. Bytes. */
 #define WORKING_MEMORY (UINT64_C(96) << 20)
-#define MAX_OPERATIONS 16
 #define STACK_SIZE (512U << 10)
 /* Missing in older headers. */
 #ifndef PR_SET_IO_FLUSHER
@@ -150,62 +147,6 @@ static uint64_t status_number(const char *name)
   return kib << 10;
 }
 
-static bool refuse_ring(VdFormatError *ret_error, int error)
-{
-  if (error == EPERM)
-    return vd_format_error_set(ret_error, VIRTDISK_ERROR_NOT_SUPPORTED, 0, "",
-                               "io_uring is switched off on this system (sysctl kernel.io_uring_disabled)");
-  if (error == ENOSYS)
-    return vd_format_error_set(ret_error, VIRTDISK_ERROR_NOT_SUPPORTED, 0, "", "this kernel has no io_uring");
-  return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "the worker: io_uring: %s",
-                             strerrordesc_np(error));
-}
-
-static bool set_files(VdServer *server)
-{
-  const VdServeOrder *order = &server->order;
-
-  /* Whether the file may be waited for is looked at when it comes into the table. */
-  if (server->transport && server->transport->blocking == VD_SERVE_NONBLOCKING &&
-      fcntl(order->transport_fd, F_SETFL, fcntl(order->transport_fd, F_GETFL) | O_NONBLOCK) < 0)
-    return false;
-  return (order->transport_fd < 0 ||
-          vd_ring_set_file(server->ring, VD_SLOT_TRANSPORT, order->transport_fd) == 0) &&
-         (server->lines.control_fd < 0 ||
-          vd_ring_set_file(server->ring, VD_SLOT_CONTROL, server->lines.control_fd) == 0);
-}
-
-static int narrow_ring(VdServer *server)
-{
-  static const uint8_t basic[] = {IORING_OP_NOP,   IORING_OP_READ,      IORING_OP_WRITE,
-                                  IORING_OP_FSYNC, IORING_OP_FALLOCATE, IORING_OP_POLL_ADD};
-  uint8_t all[MAX_OPERATIONS];
-  unsigned n = sizeof basic;
-
-  memcpy(all, basic, n);
-  for (unsigned i = 0; server->transport && i < server->transport->n_operations; i++)
-    all[n++] = server->transport->operations[i];
-  return vd_ring_restrict(server->ring, all, n);
-}
-
-static bool make_ring(VdServer *server, VdFormatError *ret_error)
-{
-  const VdServeOrder *order = &server->order;
-  const VdServeSetup *setup = &order->setup;
-  int result;
-
-  server->ring = vd_ring_new(RING_ENTRIES, VD_SLOT_IMAGES + order->n_images);
-  if (!server->ring)
-    return refuse_ring(ret_error, errno);
-  server->io = vd_ring_io_new(server->ring, order->images, order->n_images, VD_SLOT_IMAGES,
-                              (setup->flags & VD_SERVE_WRITABLE) != 0, setup->sector_size,
-                              (setup->flags & VD_SERVE_DIRECT) != 0);
-  if (!server->io || !set_files(server))
-    return refuse_ring(ret_error, errno);
-  result = narrow_ring(server);
-  return result == 0 || refuse_ring(ret_error, -result);
-}
-
 static int higher(int a, int b)
 {
   return a > b ? a : b;
@@ -264,7 +205,7 @@ static bool prepare(VdServer *server, const VdSandboxPlan *who, VdFormatError *r
     return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "the worker's lines: %s",
                                strerrordesc_np(errno));
   /* A new file is written by plain calls. */
-  if (server->order.setup.task != VD_TASK_CREATE && !make_ring(server, ret_error))
+  if (server->order.setup.task != VD_TASK_CREATE && !vd_serve_make_ring(server, ret_error))
     return false;
   if (server->transport && !server->transport->prepare(server, ret_error))
     return false;

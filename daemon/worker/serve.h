@@ -81,6 +81,9 @@ struct VdServer {
 /* Descriptors that are handed out when asked for. */
 unsigned vd_serve_count_files(const VdServer *server);
 
+/* Fills server->ring and server->io, for order, transport and lines. Still privileged. */
+bool vd_serve_make_ring(VdServer *server, VdFormatError *ret_error);
+
 /* Blocks; closes with the process. Fills server->engine. Only inside the sandbox. */
 bool vd_serve_open_images(VdServer *server, VdFormatError *ret_error);
 /* size, sector_size and order agree? */

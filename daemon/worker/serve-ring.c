@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The ring of a serving worker: every descriptor that it will ever carry is put into it, then it is narrowed
+ * to the operations that serving needs. seccomp does not see what goes through a ring; this list does.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "worker/serve.h"
+
+/* Submissions of one batch: more is handed over in pieces. */
+#define RING_ENTRIES 256
+#define MAX_OPERATIONS 16
+
+static bool refuse_ring(VdFormatError *ret_error, int error)
+{
+  if (error == EPERM)
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_NOT_SUPPORTED, 0, "",
+                               "io_uring is switched off on this system (sysctl kernel.io_uring_disabled)");
+  if (error == ENOSYS)
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_NOT_SUPPORTED, 0, "", "this kernel has no io_uring");
+  return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "the worker: io_uring: %s",
+                             strerrordesc_np(error));
+}
+
+/* Whether a file may be waited for is looked at when it comes into the table. */
+static int set_transport(VdServer *server)
+{
+  int fd = server->order.transport_fd;
+
+  if (fd < 0)
+    return 0;
+  if (server->transport->blocking == VD_SERVE_NONBLOCKING &&
+      fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+    return -errno;
+  return vd_ring_set_file(server->ring, VD_SLOT_TRANSPORT, fd);
+}
+
+static int set_control(VdServer *server)
+{
+  return server->lines.control_fd < 0
+             ? 0
+             : vd_ring_set_file(server->ring, VD_SLOT_CONTROL, server->lines.control_fd);
+}
+
+static int narrow_ring(VdServer *server)
+{
+  static const uint8_t basic[] = {IORING_OP_NOP,   IORING_OP_READ,      IORING_OP_WRITE,
+                                  IORING_OP_FSYNC, IORING_OP_FALLOCATE, IORING_OP_POLL_ADD};
+  uint8_t all[MAX_OPERATIONS];
+  unsigned n = sizeof basic;
+
+  memcpy(all, basic, n);
+  for (unsigned i = 0; server->transport && i < server->transport->n_operations; i++)
+    all[n++] = server->transport->operations[i];
+  return vd_ring_restrict(server->ring, all, n);
+}
+
+bool vd_serve_make_ring(VdServer *server, VdFormatError *ret_error)
+{
+  const VdServeOrder *order = &server->order;
+  const VdServeSetup *setup = &order->setup;
+  int result;
+
+  server->ring = vd_ring_new(RING_ENTRIES, VD_SLOT_IMAGES + order->n_images);
+  if (!server->ring)
+    return refuse_ring(ret_error, errno);
+  server->io = vd_ring_io_new(server->ring, order->images, order->n_images, VD_SLOT_IMAGES,
+                              (setup->flags & VD_SERVE_WRITABLE) != 0, setup->sector_size,
+                              (setup->flags & VD_SERVE_DIRECT) != 0);
+  if (!server->io)
+    return refuse_ring(ret_error, errno);
+  result = set_transport(server);
+  if (result == 0)
+    result = set_control(server);
+  if (result == 0)
+    result = narrow_ring(server);
+  return result == 0 || refuse_ring(ret_error, -result);
+}
