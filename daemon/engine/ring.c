@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* Completions taken from the ring at a time. */
 #define BATCH 64
@@ -111,9 +113,15 @@ int vd_ring_set_file(VdRing *self, unsigned index, int fd)
   return result < 0 ? result : 0;
 }
 
+/* liburing 2.3 declares functions for what this is used for, but does not export them. */
+static int register_raw(VdRing *self, unsigned opcode, const void *argument, unsigned n)
+{
+  return syscall(SYS_io_uring_register, self->uring.ring_fd, opcode, argument, n) < 0 ? -errno : 0;
+}
+
 static int enable(VdRing *self)
 {
-  int result = io_uring_enable_rings(&self->uring);
+  int result = register_raw(self, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 
   if (result == 0)
     self->disabled = false;
@@ -135,7 +143,7 @@ int vd_ring_restrict(VdRing *self, const uint8_t *operations, unsigned n)
   list[n].sqe_flags = IOSQE_FIXED_FILE | IOSQE_ASYNC;
   list[n + 1].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
   list[n + 1].sqe_flags = IOSQE_FIXED_FILE;
-  result = io_uring_register_restrictions(&self->uring, list, n + 2);
+  result = register_raw(self, IORING_REGISTER_RESTRICTIONS, list, n + 2);
   return result < 0 ? result : enable(self);
 }
 
@@ -183,12 +191,17 @@ static bool is_passing(int result)
   return result == -EINTR || result == -EAGAIN || result == -EBUSY;
 }
 
+static void make_ready(VdRing *self)
+{
+  if (self->disabled && !self->error)
+    self->error = enable(self);
+}
+
 struct io_uring_sqe *vd_ring_sqe(VdRing *self, VdRingOp *op)
 {
   struct io_uring_sqe *sqe = NULL;
 
-  if (self->disabled && !self->error)
-    self->error = enable(self);
+  make_ready(self);
   while (!self->error && !(sqe = io_uring_get_sqe(&self->uring))) {
     int result = io_uring_submit(&self->uring);
 
@@ -249,6 +262,7 @@ int vd_ring_wait(VdRing *self)
   Completion list[BATCH];
   unsigned got;
 
+  make_ready(self);
   if (self->error)
     return self->error;
   if (self->in_flight == 0)
