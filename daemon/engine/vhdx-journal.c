@@ -240,6 +240,11 @@ uint64_t vd_vhdx_begin_flush(VdLayer *base)
   return number;
 }
 
+void vd_vhdx_journal_forget_marks(VdVhdxLayer *self)
+{
+  memset(self->journal.marks, 0, sizeof self->journal.marks);
+}
+
 void vd_vhdx_flushed(VdLayer *base, uint64_t number)
 {
   VdVhdxJournal *journal = &vd_vhdx_layer(base)->journal;

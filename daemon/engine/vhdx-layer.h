@@ -309,6 +309,8 @@ void vd_vhdx_journal_resume(VdVhdxLayer *self, int result);
 void vd_vhdx_journal_write_tail(VdVhdxLayer *self, VdVhdxThen then);
 VdVhdxSlot *vd_vhdx_journal_slot(VdVhdxLayer *self, uint64_t offset);
 void vd_vhdx_journal_drop_slot(VdVhdxLayer *self, uint16_t index);
+/* What the flushes under way would say of the file's size is no longer true: it was cut. */
+void vd_vhdx_journal_forget_marks(VdVhdxLayer *self);
 uint64_t vd_vhdx_begin_flush(VdLayer *base);
 void vd_vhdx_flushed(VdLayer *base, uint64_t mark);
 /* A flush that fails leaves the layer broken. */

@@ -126,6 +126,7 @@ static void resized(VdVhdxLayer *self)
   if (size < self->journal.durable_size)
     self->journal.durable_size = size;
   vd_vhdx_layer_resized(self, size);
+  vd_vhdx_journal_forget_marks(self);
 }
 
 /* A header that could not be written is written again when the next change asks for it: its log is prepared,

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// One VHDX through the engine: what each kind of write does to the map and to the file.
+#include "vhdx-rig.hh"
+
+using namespace vhdx;
+
+namespace
+{
+
+constexpr uint64_t mib = 1 << 20;
+
+uint64_t entry_of(const Image &image, uint64_t index)
+{
+  VdVhdx vhdx = read_structure(image);
+  std::vector<uint8_t> bytes = image.read(vhdx.bat.offset + index * 8, 8);
+  uint64_t entry = 0;
+
+  for (unsigned i = 0; i < 8; i++)
+    entry |= static_cast<uint64_t>(bytes[i]) << (8 * i);
+  return entry;
+}
+
+std::vector<uint8_t> pattern(uint64_t length, uint8_t seed)
+{
+  std::vector<uint8_t> bytes(length);
+
+  for (uint64_t i = 0; i < length; i++)
+    bytes[i] = static_cast<uint8_t>(seed + i / 512 + i * 7);
+  return bytes;
+}
+
+} // namespace
+
+TEST(VhdxLayer, EmptyReadsAsZeros)
+{
+  Image image = create({});
+  Chain chain({image}, false);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  EXPECT_EQ(vd_engine_size(chain.engine), 48 * mib);
+  EXPECT_EQ(difference(chain.all(), std::vector<uint8_t>(48 * mib)), "");
+}
+
+TEST(VhdxLayer, ASessionWithoutAChangeWritesNothing)
+{
+  Image image = create({});
+  Chain chain({image}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  chain.read(0, 4096);
+  EXPECT_EQ(chain.flush(), 0);
+  EXPECT_EQ(vd_engine_close(chain.engine), 0);
+  EXPECT_EQ(chain.sim.count(VD_IO_WRITE) + chain.sim.count(VD_IO_TRUNCATE), 0u);
+}
+
+TEST(VhdxLayer, AWriteIsReadBackAlsoAfterTheImageWasOpenedAgain)
+{
+  Image image = create({});
+  std::vector<uint8_t> bytes = pattern(3 * mib, 1);
+  std::vector<uint8_t> should(48 * mib);
+  Image left = image;
+
+  std::copy(bytes.begin(), bytes.end(), should.begin() + mib / 2);
+  {
+    Chain chain({image}, true);
+
+    ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+    EXPECT_EQ(chain.write(mib / 2, bytes), 0);
+    EXPECT_EQ(difference(chain.all(), should), "");
+    EXPECT_EQ(vd_engine_close(chain.engine), 0);
+    left = chain.sim.image(0);
+  }
+  EXPECT_EQ(faults(left), "");
+  Chain again({left}, false);
+  ASSERT_NE(again.engine, nullptr) << again.error.text;
+  EXPECT_EQ(difference(again.all(), should), "");
+}
+
+TEST(VhdxLayer, TheFirstWriteNamesANewSessionAndCloseEndsIt)
+{
+  Image image = create({});
+  VdVhdx before = read_structure(image);
+  Chain chain({image}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  EXPECT_EQ(chain.fill(0, 4096, 1), 0);
+  File file(chain.sim.image(0).to_memfd());
+  VdReader reader;
+  VdVhdxHeader header;
+  VdFormatError error;
+  ASSERT_TRUE(vd_reader_init(&reader, file.fd(), &error) && vd_vhdx_header_choose(&reader, &header, &error));
+  EXPECT_FALSE(vd_vhdx_guid_is_zero(header.log_guid));
+  EXPECT_NE(memcmp(header.data_write_guid, before.header.data_write_guid, 16), 0);
+  EXPECT_NE(memcmp(header.file_write_guid, before.header.file_write_guid, 16), 0);
+  EXPECT_EQ(vd_engine_close(chain.engine), 0);
+  EXPECT_EQ(faults(chain.sim.image(0)), "");
+  VdVhdx after = read_structure(chain.sim.image(0));
+  EXPECT_TRUE(vd_vhdx_guid_is_zero(after.header.log_guid));
+  EXPECT_EQ(memcmp(after.header.data_write_guid, header.data_write_guid, 16), 0);
+  EXPECT_EQ(after.header.sequence, before.header.sequence + 4);
+}
+
+TEST(VhdxLayer, ABlockIsAllocatedOnceAndThenWrittenInPlace)
+{
+  Chain chain({create({})}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  EXPECT_EQ(chain.fill(5 * mib, 4096, 1), 0);
+  uint64_t entry = entry_of(chain.sim.image(0), 5);
+  EXPECT_EQ(entry, 0u) << "the map is in the log, not at home yet";
+  uint64_t commits = vd_engine_counters(chain.engine).commits;
+  EXPECT_EQ(chain.fill(5 * mib + 8192, 4096, 2), 0);
+  EXPECT_EQ(vd_engine_counters(chain.engine).commits, commits);
+  EXPECT_EQ(vd_engine_close(chain.engine), 0);
+  Image image = chain.sim.image(0);
+  EXPECT_EQ(entry_of(image, 5), 4 * mib | VD_VHDX_FULLY_PRESENT);
+  EXPECT_EQ(image.size(), 5 * mib);
+  EXPECT_EQ(image.read(4 * mib + 8192, 1)[0], 2);
+}
+
+TEST(VhdxLayer, ADiscardedBlockGivesItsSpaceToTheNext)
+{
+  Chain chain({create({})}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  EXPECT_EQ(chain.write(0, pattern(3 * mib, 3)), 0);
+  EXPECT_EQ(chain.discard(mib, mib), 0);
+  EXPECT_EQ(difference(chain.read(mib, mib), std::vector<uint8_t>(mib)), "");
+  EXPECT_EQ(chain.fill(9 * mib, 512, 9), 0);
+  EXPECT_EQ(chain.read(9 * mib + 512, 512), std::vector<uint8_t>(512)) << "the old block shows";
+  EXPECT_EQ(vd_engine_close(chain.engine), 0);
+  Image image = chain.sim.image(0);
+  EXPECT_EQ(faults(image), "");
+  EXPECT_EQ(entry_of(image, 1), static_cast<uint64_t>(VD_VHDX_ZERO));
+  EXPECT_EQ(entry_of(image, 9), 5 * mib | VD_VHDX_FULLY_PRESENT);
+  EXPECT_EQ(image.size(), 7 * mib);
+}
+
+TEST(VhdxLayer, WithoutHolesOnTheHostFreedSpaceIsNotGivenOut)
+{
+  Chain chain({create({})}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  chain.sim.fail(0, -EOPNOTSUPP, VD_IO_PUNCH, true);
+  EXPECT_EQ(chain.write(0, pattern(3 * mib, 3)), 0);
+  EXPECT_EQ(chain.discard(mib, mib), 0);
+  EXPECT_EQ(chain.fill(9 * mib, 512, 9), 0);
+  EXPECT_EQ(chain.read(9 * mib + 512, 512), std::vector<uint8_t>(512));
+  EXPECT_EQ(vd_engine_close(chain.engine), 0);
+  EXPECT_EQ(entry_of(chain.sim.image(0), 9), 7 * mib | VD_VHDX_FULLY_PRESENT);
+}
+
+TEST(VhdxLayer, AFixedDiskKeepsItsSpace)
+{
+  Shape shape;
+  shape.subtype = VIRTDISK_SUBTYPE_FIXED;
+  shape.size = 8 * mib;
+  shape.block_size = 2 * mib;
+  Image image = create(shape);
+  Chain chain({image}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  EXPECT_EQ(chain.write(0, pattern(8 * mib, 5)), 0);
+  EXPECT_EQ(chain.discard(0, 2 * mib), 0);
+  EXPECT_EQ(chain.zeroes(2 * mib, 2 * mib), 0);
+  EXPECT_EQ(difference(chain.read(2 * mib, 2 * mib), std::vector<uint8_t>(2 * mib)), "");
+  EXPECT_EQ(vd_engine_close(chain.engine), 0);
+  EXPECT_EQ(entry_of(chain.sim.image(0), 1), entry_of(image, 1));
+  EXPECT_EQ(chain.sim.image(0).size(), image.size());
+  EXPECT_EQ(vd_engine_counters(chain.engine).commits, 0u);
+}
+
+class VhdxChild : public ::testing::Test
+{
+protected:
+  Shape shape;
+  Image parent = Image::of_size(0), child = Image::of_size(0);
+  std::vector<uint8_t> should;
+
+  void SetUp() override
+  {
+    shape.size = 12 * mib;
+    shape.block_size = 2 * mib;
+    should = pattern(shape.size, 11);
+    Chain chain({create(shape)}, true);
+    ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+    ASSERT_EQ(chain.write(0, should), 0);
+    ASSERT_EQ(vd_engine_close(chain.engine), 0);
+    parent = chain.sim.image(0);
+    shape.subtype = VIRTDISK_SUBTYPE_DIFFERENCING;
+    child = create(shape, &parent);
+  }
+  void write(Chain &chain, uint64_t offset, uint64_t length, uint8_t byte)
+  {
+    EXPECT_EQ(chain.fill(offset, length, byte), 0);
+    std::fill_n(should.begin() + static_cast<long>(offset), length, byte);
+  }
+  // Closes, opens again, compares both times.
+  Image compare(Chain &chain)
+  {
+    EXPECT_EQ(difference(chain.all(), should), "");
+    EXPECT_EQ(vd_engine_close(chain.engine), 0);
+    Image image = chain.sim.image(0);
+    EXPECT_EQ(faults(image), "");
+    Chain again({image, parent}, false);
+    EXPECT_NE(again.engine, nullptr) << again.error.text;
+    EXPECT_EQ(difference(again.engine ? again.all() : std::vector<uint8_t>(), should), "");
+    return image;
+  }
+};
+
+TEST_F(VhdxChild, ShowsItsParentAndKeepsWhatIsWrittenBySector)
+{
+  Chain chain({child, parent}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  EXPECT_EQ(difference(chain.all(), should), "");
+  write(chain, 3 * mib + 512, 1024, 0xAA);
+  write(chain, 2 * mib, 512, 0xBB);
+  Image image = compare(chain);
+  VdVhdx vhdx = read_structure(image);
+  EXPECT_EQ(vd_vhdx_bat_state(entry_of(image, 1)), static_cast<unsigned>(VD_VHDX_PARTIALLY_PRESENT));
+  uint64_t bitmap = entry_of(image, vhdx.shape.chunk_ratio);
+  EXPECT_EQ(vd_vhdx_bat_state(bitmap), static_cast<unsigned>(VD_VHDX_FULLY_PRESENT));
+  std::vector<uint8_t> bits = image.read(vd_vhdx_bat_offset(bitmap) + 512, 512);
+  EXPECT_EQ(bits[0], 1);
+  EXPECT_EQ(bits[256], 6);
+}
+
+TEST_F(VhdxChild, AWholeBlockIsFullyPresentAtOnce)
+{
+  Chain chain({child, parent}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  write(chain, 4 * mib, 2 * mib, 0x11);
+  EXPECT_EQ(vd_vhdx_bat_state(entry_of(compare(chain), 2)), static_cast<unsigned>(VD_VHDX_FULLY_PRESENT));
+}
+
+TEST_F(VhdxChild, TheLastSectorMakesABlockFullyPresent)
+{
+  Chain chain({child, parent}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  write(chain, 4 * mib + 512, 2 * mib - 512, 0x22);
+  write(chain, 4 * mib, 512, 0x33);
+  EXPECT_EQ(vd_vhdx_bat_state(entry_of(compare(chain), 2)), static_cast<unsigned>(VD_VHDX_FULLY_PRESENT));
+}
+
+TEST_F(VhdxChild, ZeroedBlocksDoNotShowTheParentAgain)
+{
+  Chain chain({child, parent}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  write(chain, 2 * mib, 512, 0x44);
+  EXPECT_EQ(chain.zeroes(0, 8 * mib), 0);
+  std::fill_n(should.begin(), 8 * mib, 0);
+  EXPECT_EQ(difference(chain.all(), should), "");
+  write(chain, 6 * mib + 512, 512, 0x55);
+  Image image = compare(chain);
+  EXPECT_EQ(entry_of(image, 1), static_cast<uint64_t>(VD_VHDX_ZERO));
+  EXPECT_EQ(vd_vhdx_bat_state(entry_of(image, 3)), static_cast<unsigned>(VD_VHDX_FULLY_PRESENT));
+}
+
+TEST_F(VhdxChild, StaleBitsOfAnEarlierLifeDoNotCount)
+{
+  VdVhdx vhdx = read_structure(child);
+  std::vector<uint8_t> ones(512, 0xFF);
+  Image image = child;
+
+  {
+    Chain chain({child, parent}, true);
+    ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+    write(chain, 0, 512, 0x66);
+    ASSERT_EQ(vd_engine_close(chain.engine), 0);
+    image = chain.sim.image(0);
+  }
+  image.write(vd_vhdx_bat_offset(entry_of(image, vhdx.shape.chunk_ratio)) + 3 * 512, ones.data(), 512);
+  Chain chain({image, parent}, true);
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  write(chain, 7 * mib, 512, 0x77);
+  compare(chain);
+}
