@@ -138,6 +138,27 @@ VdPathMap *vd_path_map_load(const char *path, GError **error)
   return g_steal_pointer(&self);
 }
 
+char *vd_path_map_to_windows(const VdPathMap *self, const char *path)
+{
+  GHashTableIter iter;
+  gpointer drive, folder;
+
+  if (strchr(path, '\\') != NULL)
+    return NULL;
+  g_hash_table_iter_init(&iter, self->drives);
+  while (g_hash_table_iter_next(&iter, &drive, &folder)) {
+    gsize length = strlen(folder);
+    g_autofree char *text = NULL;
+
+    if (strncmp(path, folder, length) != 0 || path[length] != '/')
+      continue;
+    text = g_strdup_printf("%c:%s", g_ascii_toupper(*(char *)drive), path + length);
+    g_strdelimit(text, "/", '\\');
+    return g_steal_pointer(&text);
+  }
+  return NULL;
+}
+
 /* Places. Everything below works on text with '/' for '\'. */
 
 /* NULL: no name of a file. (transfer full) */

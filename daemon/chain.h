@@ -29,6 +29,10 @@ VdPathMap *vd_path_map_load(const char *file, GError **error);
 VdPathMap *vd_path_map_new(void);
 void vd_path_map_free(VdPathMap *self);
 
+/* What path is called on the Windows machine that the drives of the map stand for; NULL: nothing.
+ * (transfer full) */
+char *vd_path_map_to_windows(const VdPathMap *self, const char *path);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdPathMap, vd_path_map_free)
 
 typedef enum { VD_RELATIVE_USE, VD_RELATIVE_IGNORE } VdRelativePlaces;

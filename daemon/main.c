@@ -27,6 +27,7 @@ typedef struct {
   char *statedir;
   char *libexecdir;
   char *worker_user;
+  char *paths;
   gboolean attach_boot;
   int boot_wait; /* seconds */
   gboolean version;
@@ -63,6 +64,41 @@ static void opener_open_async(gpointer opener, VdIdentity *identity, const char 
 static int opener_open_finish(gpointer opener, GAsyncResult *result, GError **error)
 {
   return vd_opener_open_finish(opener, result, error);
+}
+
+static void opener_create_async(gpointer opener, VdIdentity *identity, const char *path,
+                                GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+{
+  vd_opener_create_async(opener, identity, path, cancellable, callback, user_data);
+}
+
+static gpointer opener_create_finish(gpointer opener, GAsyncResult *result, int *ret_fd, GError **error)
+{
+  VdNewFile *file = vd_opener_create_finish(opener, result, error);
+
+  if (file != NULL)
+    *ret_fd = vd_new_file_get_fd(file);
+  return file;
+}
+
+static void opener_publish_async(gpointer file, GAsyncReadyCallback callback, gpointer user_data)
+{
+  vd_new_file_publish_async(file, callback, user_data);
+}
+
+static gboolean opener_publish_finish(gpointer file, GAsyncResult *result, GError **error)
+{
+  return vd_new_file_publish_finish(file, result, error);
+}
+
+static void opener_keep(gpointer file)
+{
+  vd_new_file_keep(file);
+}
+
+static void opener_free_file(gpointer file)
+{
+  vd_new_file_free(file);
 }
 
 static void quit(Daemon *self, int status)
@@ -123,6 +159,18 @@ static char *get_bus_id(GDBusConnection *connection, GError **error)
   return id;
 }
 
+/* Without the map relative places and bare names still work, so a mistake in it stops nobody. */
+static VdPathMap *load_path_map(const char *file)
+{
+  g_autoptr(GError) error = NULL;
+  VdPathMap *map = vd_path_map_load(file, &error);
+
+  if (map == NULL)
+    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s; drives and volumes lead nowhere",
+                     error->message);
+  return map;
+}
+
 static void make_core(Daemon *self)
 {
   g_autofree char *opener = g_build_filename(self->options.libexecdir, "virtdisk-opener", NULL);
@@ -130,7 +178,15 @@ static void make_core(Daemon *self)
   VdManagerConfig config = {
       .rundir = self->options.rundir,
       .statedir = self->options.statedir,
-      .source = {.open_async = opener_open_async, .open_finish = opener_open_finish},
+      .source = {.open_async = opener_open_async,
+                 .open_finish = opener_open_finish,
+                 .create_async = opener_create_async,
+                 .create_finish = opener_create_finish,
+                 .publish_async = opener_publish_async,
+                 .publish_finish = opener_publish_finish,
+                 .keep = opener_keep,
+                 .free_file = opener_free_file},
+      .path_map = load_path_map(self->options.paths),
   };
 
   self->opener = vd_opener_new(opener);
@@ -198,6 +254,8 @@ static gboolean parse_options(Options *options, int *argc, char ***argv, GError 
       {"statedir", 0, 0, G_OPTION_ARG_FILENAME, &options->statedir, "Where boot attachments are kept", "DIR"},
       {"libexecdir", 0, 0, G_OPTION_ARG_FILENAME, &options->libexecdir, "Where opener and worker are", "DIR"},
       {"worker-user", 0, 0, G_OPTION_ARG_STRING, &options->worker_user, "Account the worker runs as", "USER"},
+      {"paths", 0, 0, G_OPTION_ARG_FILENAME, &options->paths,
+       "What drives and volumes of Windows machines are here", "FILE"},
       {"attach-boot", 0, 0, G_OPTION_ARG_NONE, &options->attach_boot,
        "Attach what is to be attached at boot, without a bus, and exit", NULL},
       {"boot-wait", 0, 0, G_OPTION_ARG_INT, &options->boot_wait,
@@ -225,6 +283,7 @@ static gboolean parse_options(Options *options, int *argc, char ***argv, GError 
   set_default(&options->statedir, VD_STATEDIR);
   set_default(&options->libexecdir, VD_LIBEXECDIR);
   set_default(&options->worker_user, VD_WORKER_USER);
+  set_default(&options->paths, VD_PATHS_FILE);
   return TRUE;
 }
 
@@ -245,6 +304,7 @@ static void daemon_clear(Daemon *self)
   g_free(self->options.statedir);
   g_free(self->options.libexecdir);
   g_free(self->options.worker_user);
+  g_free(self->options.paths);
 }
 
 int main(int argc, char **argv)

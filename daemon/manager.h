@@ -9,6 +9,7 @@
 
 #include "access.h"
 #include "chain.h"
+#include "create.h"
 #include "disk.h"
 #include "handle.h"
 #include "image.h"
@@ -25,6 +26,14 @@ typedef struct {
   void (*open_async)(gpointer opener, VdIdentity *identity, const char *path, VdSourceMode mode,
                      GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
   int (*open_finish)(gpointer opener, GAsyncResult *result, GError **error);
+  /* A new file at path, of the identity, that appears when it is published and goes unless it is kept. */
+  void (*create_async)(gpointer opener, VdIdentity *identity, const char *path, GCancellable *cancellable,
+                       GAsyncReadyCallback callback, gpointer user_data);
+  gpointer (*create_finish)(gpointer opener, GAsyncResult *result, int *ret_fd, GError **error);
+  void (*publish_async)(gpointer file, GAsyncReadyCallback callback, gpointer user_data);
+  gboolean (*publish_finish)(gpointer file, GAsyncResult *result, GError **error);
+  void (*keep)(gpointer file);
+  void (*free_file)(gpointer file);
 } VdSource;
 
 typedef struct {
@@ -64,6 +73,17 @@ void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, c
                            gpointer charge, GDestroyNotify free_charge, GCancellable *cancellable,
                            GAsyncReadyCallback callback, gpointer user_data);
 VdHandle *vd_manager_open_finish(VdManager *self, GAsyncResult *result, GError **error);
+
+/*
+ * CreateVirtualDisk: the file is made as owner, written by a worker, given its name when it is whole, and
+ * opened. charge as in open. On failure, and when owner leaves meanwhile, there is no such file. Errors:
+ * vd_create_check()'s, FILE_EXISTS, DISK_FULL, VHD_PARENT_VHD_NOT_FOUND, VHD_PARENT_VHD_ACCESS_DENIED,
+ * VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT, the opener's, the worker's.
+ */
+void vd_manager_create_async(VdManager *self, VdIdentity *owner, const char *path,
+                             const VdCreateParams *params, gpointer charge, GDestroyNotify free_charge,
+                             GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
+VdHandle *vd_manager_create_finish(VdManager *self, GAsyncResult *result, GError **error);
 
 /*
  * AddVirtualDiskParent: one more image at the root end of the chain of a handle that was opened with

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * CreateVirtualDisk: parent looked at and locked, file made as the caller, bytes written by a worker, name
+ * given, handle opened. Whichever step fails, the file goes with what made it.
+ */
+#include "manager-private.h"
+#include "util/offload.h"
+#include "worker/service.h"
+
+#include <sys/stat.h>
+
+typedef struct {
+  VdIdentity *owner;
+  char *path;
+  VdCreateParams params; /* strings in arena */
+  GPtrArray *arena;
+  VdCreateSpec spec;
+  VdOpenParams open;
+  VdRights rights;
+  VdImage *parent; /* locked against writers until the child stands, or NULL */
+  VdFacts *parent_facts;
+  gpointer file; /* the source's */
+  int fd;        /* file's */
+  char *program, *user_argument;
+  VdHandle *handle;
+  gpointer charge;
+  GDestroyNotify free_charge;
+} Create;
+
+static void create_free(gpointer data)
+{
+  Create *create = data;
+
+  if (create->charge != NULL)
+    create->free_charge(create->charge);
+  if (create->parent != NULL)
+    vd_image_unlock(create->parent);
+  g_clear_pointer(&create->parent, vd_image_unref);
+  g_clear_pointer(&create->handle, vd_handle_unref);
+  g_clear_pointer(&create->owner, vd_identity_unref);
+  g_free(create->parent_facts);
+  g_ptr_array_unref(create->arena);
+  g_free(create->program);
+  g_free(create->user_argument);
+  g_free(create->path);
+  g_free(create);
+}
+
+/* Takes owned and error. */
+static void fail(GTask *owned, GError *error)
+{
+  g_autoptr(GTask) task = owned;
+  VdManager *self = g_task_get_source_object(task);
+  Create *create = g_task_get_task_data(task);
+
+  g_clear_pointer(&create->file, self->source.free_file);
+  g_task_return_error(task, error);
+}
+
+/* TRUE and failed: who asked has gone. */
+static gboolean is_unwanted(GTask *owned)
+{
+  if (!g_cancellable_is_cancelled(g_task_get_cancellable(owned)))
+    return FALSE;
+  fail(owned, g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_OPERATION_ABORTED, "the caller has gone"));
+  return TRUE;
+}
+
+/* The handle */
+
+static void on_handle_closed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  vd_manager_close_finish(VD_MANAGER(source), result, NULL);
+}
+
+static void on_created_opened(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = VD_MANAGER(source);
+  Create *create = g_task_get_task_data(task);
+  GError *error = NULL;
+
+  create->handle = vd_manager_open_finish(self, result, &error);
+  if (create->handle == NULL) {
+    fail(g_steal_pointer(&task), error);
+    return;
+  }
+  if (g_cancellable_is_cancelled(g_task_get_cancellable(task)) && !create->handle->closed)
+    vd_manager_close_async(self, create->handle, on_handle_closed, NULL);
+  if (create->handle->closed) {
+    is_unwanted(g_steal_pointer(&task));
+    return;
+  }
+  self->source.keep(create->file);
+  g_clear_pointer(&create->file, self->source.free_file);
+  g_task_return_pointer(task, g_steal_pointer(&create->handle), (GDestroyNotify)vd_handle_unref);
+}
+
+/* What the name stands for now is what was made, or somebody was quick. */
+static gboolean check_found(const Create *create, const VdImage *image, GError **error)
+{
+  struct stat st;
+
+  if (fstat(create->fd, &st) == 0 && st.st_dev == image->st.st_dev && st.st_ino == image->st.st_ino)
+    return TRUE;
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED,
+              "%s was replaced as soon as it had been made", image->display);
+  return FALSE;
+}
+
+static void on_created_found(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = VD_MANAGER(source);
+  Create *create = g_task_get_task_data(task);
+  GError *error = NULL;
+  g_autoptr(VdImage) image = vd_manager_find_finish(self, result, &error);
+
+  if (image == NULL || !check_found(create, image, &error)) {
+    fail(g_steal_pointer(&task), error);
+    return;
+  }
+  /* The chain takes locks of its own now. */
+  vd_manager_open_async(self, create->owner, image, &create->rights, g_steal_pointer(&create->charge),
+                        create->free_charge, g_task_get_cancellable(task), on_created_opened,
+                        g_steal_pointer(&task));
+}
+
+static void on_created_published(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = g_task_get_source_object(task);
+  Create *create = g_task_get_task_data(task);
+  GError *error = NULL;
+
+  if (!self->source.publish_finish(create->file, result, &error)) {
+    fail(g_steal_pointer(&task), error);
+    return;
+  }
+  if (g_cancellable_is_cancelled(g_task_get_cancellable(task)))
+    is_unwanted(g_steal_pointer(&task));
+  else
+    vd_manager_find_async(self, create->owner, create->path, &create->open, &create->rights,
+                          g_task_get_cancellable(task), on_created_found, g_steal_pointer(&task));
+}
+
+/* The bytes */
+
+static void on_written(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = g_task_get_source_object(task);
+  Create *create = g_task_get_task_data(task);
+  GError *error = NULL;
+
+  if (!g_task_propagate_boolean(G_TASK(result), &error))
+    fail(g_steal_pointer(&task), error);
+  else if (g_cancellable_is_cancelled(g_task_get_cancellable(task)))
+    is_unwanted(g_steal_pointer(&task));
+  else
+    self->source.publish_async(create->file, on_created_published, g_steal_pointer(&task));
+}
+
+/* create outlives the thread: the task that waits for it owns it. */
+static void write_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  const Create *create = data;
+  VdServiceSpec spec = {
+      .program = create->program,
+      .user_argument = create->user_argument,
+      .setup = {.task = VD_TASK_CREATE,
+                .flags = VD_SERVE_WRITABLE,
+                .device_id = create->spec.device_id,
+                .create = create->spec},
+      .transport_fd = -1,
+      .images = &create->fd,
+      .n_images = 1,
+  };
+  GError *error = NULL;
+  g_autoptr(VdService) service = vd_service_start(&spec, cancellable, &error);
+
+  if (service != NULL)
+    g_task_return_boolean(task, TRUE);
+  else
+    g_task_return_error(task, error);
+}
+
+static void write_bytes(GTask *owned)
+{
+  Create *create = g_task_get_task_data(owned);
+  g_autoptr(GTask) writing = g_task_new(NULL, g_task_get_cancellable(owned), on_written, owned);
+
+  g_task_set_check_cancellable(writing, FALSE);
+  g_task_set_task_data(writing, create, NULL);
+  vd_offload(writing, write_in_thread);
+}
+
+/* Where the kernel says that the file without a name, or under its first one, lies. (transfer full) */
+static char *folder_of_file(const Create *create)
+{
+  g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", create->fd);
+  g_autofree char *target = g_file_read_link(link, NULL);
+
+  return g_path_get_dirname(target != NULL && target[0] == '/' ? target : create->path);
+}
+
+static void on_file_made(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = g_task_get_source_object(task);
+  Create *create = g_task_get_task_data(task);
+  g_autofree char *folder = NULL;
+  GError *error = NULL;
+
+  create->file = self->source.create_finish(self->source.opener, result, &create->fd, &error);
+  if (create->file == NULL) {
+    fail(g_steal_pointer(&task), error);
+    return;
+  }
+  folder = folder_of_file(create);
+  if (create->parent != NULL &&
+      !vd_create_from_parent(&create->params, create->parent_facts, folder, create->parent->path,
+                             self->path_map, &create->spec, &error))
+    fail(g_steal_pointer(&task), error);
+  else
+    write_bytes(g_steal_pointer(&task));
+}
+
+static void make_file(GTask *owned)
+{
+  VdManager *self = g_task_get_source_object(owned);
+  Create *create = g_task_get_task_data(owned);
+
+  self->source.create_async(self->source.opener, create->owner, create->path, g_task_get_cancellable(owned),
+                            on_file_made, owned);
+}
+
+/* The parent */
+
+/* Takes error; what was wrong with the file that the caller named. */
+static void fail_parent(GTask *owned, GError *error)
+{
+  GError *told = error;
+  VirtdiskError code = VIRTDISK_ERROR_VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT;
+
+  switch (error->code) {
+  case VIRTDISK_ERROR_FILE_NOT_FOUND:
+  case VIRTDISK_ERROR_PATH_NOT_FOUND:
+    code = VIRTDISK_ERROR_VHD_PARENT_VHD_NOT_FOUND;
+    break;
+  case VIRTDISK_ERROR_ACCESS_DENIED:
+    code = VIRTDISK_ERROR_VHD_PARENT_VHD_ACCESS_DENIED;
+    break;
+  case VIRTDISK_ERROR_OPERATION_ABORTED:
+  case VIRTDISK_ERROR_NO_RESOURCES:
+  case VIRTDISK_ERROR_LIMIT_EXCEEDED:
+  case VIRTDISK_ERROR_SHARING_VIOLATION:
+    code = (VirtdiskError)error->code;
+    break;
+  default:
+    break;
+  }
+  if (code != (VirtdiskError)error->code) {
+    told = g_error_new(VIRTDISK_ERROR, (gint)code, "parent: %s", error->message);
+    g_error_free(error);
+  }
+  fail(owned, told);
+}
+
+static void on_parent_looked_into(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = g_task_get_source_object(task);
+  Create *create = g_task_get_task_data(task);
+  GError *error = NULL;
+
+  create->parent_facts = vd_worker_probe_finish(self->worker, result, &error);
+  if (create->parent_facts == NULL)
+    fail_parent(g_steal_pointer(&task), error);
+  else if (!create->parent_facts->has_linkage)
+    fail_parent(g_steal_pointer(&task), g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_TYPE,
+                                                    "%s has no id to be known by", create->parent->display));
+  else
+    make_file(g_steal_pointer(&task));
+}
+
+static void on_parent_held(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = g_task_get_source_object(task);
+  Create *create = g_task_get_task_data(task);
+  GError *error = NULL;
+
+  if (vd_image_lock_finish(create->parent, result, &error))
+    vd_worker_probe_async(self->worker, create->parent->fd, create->parent->device_id, FALSE,
+                          g_task_get_cancellable(task), on_parent_looked_into, g_steal_pointer(&task));
+  else
+    fail_parent(g_steal_pointer(&task), error);
+}
+
+static void on_parent_found(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = VD_MANAGER(source);
+  Create *create = g_task_get_task_data(task);
+  GError *error = NULL;
+
+  create->parent = vd_manager_find_finish(self, result, &error);
+  if (create->parent == NULL || !vd_manager_may_be_parent(self, create->parent, FALSE, &error))
+    fail_parent(g_steal_pointer(&task), error);
+  else
+    vd_image_lock_async(create->parent, FALSE, on_parent_held, g_steal_pointer(&task));
+}
+
+static void find_parent(GTask *owned)
+{
+  VdManager *self = g_task_get_source_object(owned);
+  Create *create = g_task_get_task_data(owned);
+  const VdOpenParams open = {.device_id = create->params.parent_device_id,
+                             .vendor = create->params.parent_vendor,
+                             .version = 1,
+                             .flags = create->open.flags};
+  const VdRights rights = {.version = 1};
+
+  vd_manager_find_async(self, create->owner, create->params.parent_path, &open, &rights,
+                        g_task_get_cancellable(owned), on_parent_found, owned);
+}
+
+static const char *keep(Create *create, const char *text)
+{
+  char *copy = g_strdup(text);
+
+  if (copy != NULL)
+    g_ptr_array_add(create->arena, copy);
+  return copy;
+}
+
+static Create *create_new(VdManager *self, VdIdentity *owner, const char *path, const VdCreateParams *params)
+{
+  Create *create = g_new0(Create, 1);
+
+  create->owner = vd_identity_ref(owner);
+  create->path = g_strdup(path);
+  create->arena = g_ptr_array_new_with_free_func(g_free);
+  create->fd = -1;
+  create->program = g_strdup(vd_worker_client_get_program(self->worker));
+  create->user_argument = g_strdup(vd_worker_client_get_user_argument(self->worker));
+  create->params = *params;
+  create->params.vendor = keep(create, params->vendor);
+  create->params.unique_id = keep(create, params->unique_id);
+  create->params.parent_path = keep(create, params->parent_path);
+  create->params.parent_vendor = keep(create, params->parent_vendor);
+  create->params.resiliency_guid = keep(create, params->resiliency_guid);
+  return create;
+}
+
+void vd_manager_create_async(VdManager *self, VdIdentity *owner, const char *path,
+                             const VdCreateParams *params, gpointer charge, GDestroyNotify free_charge,
+                             GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+{
+  GTask *task = g_task_new(self, cancellable, callback, user_data);
+  Create *create = create_new(self, owner, path, params);
+  GError *error = NULL;
+
+  g_task_set_check_cancellable(task, FALSE);
+  g_task_set_task_data(task, create, create_free);
+  create->charge = charge;
+  create->free_charge = free_charge;
+  if (!vd_create_check(&create->params, path, &create->spec, &create->open, &create->rights, &error))
+    fail(task, error);
+  else if (create->params.parent_path != NULL)
+    find_parent(task);
+  else
+    make_file(task);
+}
+
+VdHandle *vd_manager_create_finish(VdManager *self, GAsyncResult *result, GError **error)
+{
+  return g_task_propagate_pointer(G_TASK(result), error);
+}
