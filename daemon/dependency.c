@@ -52,11 +52,15 @@ static char *relative_to(const VdMount *mount, const char *path)
 
 static guint32 flags_of(VdDisk *disk)
 {
-  guint32 flags = VIRTDISK_DEPENDENT_FULLY_ALLOCATED, logical, physical;
+  guint32 flags = 0, logical, physical;
   gboolean removable;
   struct stat root;
 
   vd_hostfile_host_disk(disk->image_dev, &logical, &physical, &removable);
+  if (disk->facts.subtype != VIRTDISK_SUBTYPE_DYNAMIC && disk->facts.subtype != VIRTDISK_SUBTYPE_DIFFERENCING)
+    flags |= VIRTDISK_DEPENDENT_FULLY_ALLOCATED;
+  if (disk->attachment->parents != NULL && disk->attachment->parents->len > 0)
+    flags |= VIRTDISK_DEPENDENT_MULT_BACKING_FILES;
   if (disk->attachment->plan.read_only)
     flags |= VIRTDISK_DEPENDENT_READ_ONLY;
   if (disk->attachment->plan.lifetime != VD_LIFETIME_HANDLE)
@@ -88,6 +92,27 @@ static VdDependency *describe(VdDisk *disk, GPtrArray *mounts, guint32 level, co
   return self;
 }
 
+/* A parent of the chain: a file of its own, behind the same device. */
+static VdDependency *describe_parent(VdDisk *disk, const VdParent *parent, GPtrArray *mounts, guint32 level)
+{
+  VdDependency *self = describe(disk, mounts, level, NULL);
+  const VdMount *mount = mount_of(mounts, parent->dev, parent->path);
+
+  self->flags |= VIRTDISK_DEPENDENT_PARENT;
+  if (!parent->write)
+    self->flags |= VIRTDISK_DEPENDENT_READ_ONLY;
+  g_free(self->host_volume);
+  g_free(self->relative_path);
+  self->host_volume = g_strdup(mount != NULL && mount->source != NULL ? mount->source : "");
+  self->relative_path = relative_to(mount, parent->path);
+  return self;
+}
+
+static guint count_parents(const VdDisk *disk)
+{
+  return disk->attachment->parents != NULL ? disk->attachment->parents->len : 0;
+}
+
 static dev_t volume_of(const struct stat *st)
 {
   return S_ISBLK(st->st_mode) ? st->st_rdev : st->st_dev;
@@ -101,9 +126,24 @@ static void find_hosts(VdManager *manager, dev_t volume, GPtrArray *mounts, GPtr
   for (guint level = 0; disk != NULL && level < MAX_NESTING; level++) {
     VdDisk *host = vd_nesting_find_host(manager, disk->image_dev);
 
-    g_ptr_array_add(found, describe(disk, mounts, level, NULL));
+    g_ptr_array_add(found, describe(disk, mounts, found->len, NULL));
+    for (guint i = 0; i < count_parents(disk); i++)
+      g_ptr_array_add(
+          found, describe_parent(disk, g_ptr_array_index(disk->attachment->parents, i), mounts, found->len));
     vd_disk_unref(disk);
     disk = host;
+  }
+}
+
+/* Parents that lie on the volume, whatever the leaf does. */
+static void find_hosted_parents(VdDisk *disk, dev_t volume, guint32 level, GPtrArray *mounts,
+                                GPtrArray *found)
+{
+  for (guint i = 0; i < count_parents(disk); i++) {
+    const VdParent *parent = g_ptr_array_index(disk->attachment->parents, i);
+
+    if (parent->dev == volume)
+      g_ptr_array_add(found, describe_parent(disk, parent, mounts, level + i + 1));
   }
 }
 
@@ -117,6 +157,8 @@ static void find_hosted(VdManager *manager, dev_t volume, guint32 level, GPtrArr
     VdDisk *disk = g_ptr_array_index(list, i);
     g_autoptr(VdDisk) host = vd_nesting_find_host(manager, disk->image_dev);
 
+    if (disk != asked)
+      find_hosted_parents(disk, volume, level, mounts, found);
     if (disk == asked || !(disk->image_dev == volume || (asked != NULL && host == asked)))
       continue;
     g_ptr_array_add(found, describe(disk, mounts, level, NULL));

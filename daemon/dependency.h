@@ -23,8 +23,9 @@ void vd_dependency_free(VdDependency *self);
 
 /*
  * st: of the object asked about (a block node, or any file of a volume). flags: VirtdiskDependencyFlags,
- * checked here. HOST_VOLUMES: the images that carry it, innermost first (ancestor level 0, the disk it lies
- * on 1, ...). Else: the attached images that it carries, directly or within each other. Errors:
- * INVALID_PARAMETER, NOT_VIRTUAL_DISK (HOST_VOLUMES asked of what no image carries). (element VdDependency*)
+ * checked here. HOST_VOLUMES: the images that carry it, innermost first (ancestor level 0, its parents 1 and
+ * on, then the image that those lie on, ...). Else: the attached images that it carries, directly or within
+ * each other. Errors: INVALID_PARAMETER, NOT_VIRTUAL_DISK (HOST_VOLUMES asked of what no image carries).
+ * (element VdDependency*)
  */
 GPtrArray *vd_dependency_find(VdManager *manager, const struct stat *st, guint32 flags, GError **error);

@@ -21,12 +21,75 @@ static gboolean get_size(VdDisk *disk, VdInfo *info)
   return TRUE;
 }
 
+/* "Compare parent.IDENTIFIER with child.PARENT_IDENTIFIER": what a child of it stores. */
 static gboolean get_identifier(VdDisk *disk, VdInfo *info, GError **error)
 {
-  if (!disk->facts.has_identifier)
+  const VdFacts *facts = &disk->facts;
+
+  if (!facts->has_linkage && !facts->has_identifier)
+    return invalid_type(disk, info->version, error);
+  vd_guid_format(facts->has_linkage ? facts->linkage : facts->identifier, info->identifier);
+  return TRUE;
+}
+
+static gboolean get_virtual_disk_id(VdDisk *disk, VdInfo *info, GError **error)
+{
+  if (disk->device_id != VIRTDISK_DEVICE_VHDX || !disk->facts.has_identifier)
     return invalid_type(disk, info->version, error);
   vd_guid_format(disk->facts.identifier, info->identifier);
   return TRUE;
+}
+
+/* NULL: not known to this handle. */
+static const char *find_parent(const VdHandle *handle)
+{
+  const GPtrArray *parents = handle->disk->attachment != NULL ? handle->disk->attachment->parents : NULL;
+
+  if (handle->chain != NULL)
+    return handle->chain->images->len > 0 ? ((VdImage *)g_ptr_array_index(handle->chain->images, 0))->display
+                                          : NULL;
+  if ((handle->rights.flags & VIRTDISK_OPEN_NO_PARENTS) != 0 || parents == NULL || parents->len == 0)
+    return NULL;
+  return ((VdParent *)g_ptr_array_index(parents, 0))->display;
+}
+
+static gboolean get_parent_location(const VdHandle *handle, VdInfo *info)
+{
+  const char *parent = find_parent(handle);
+  g_autoptr(GPtrArray) places = NULL;
+
+  info->parent_resolved = parent != NULL;
+  if (parent != NULL) {
+    places = g_ptr_array_new();
+    g_ptr_array_add(places, g_strdup(parent));
+  } else {
+    places = vd_chain_places(&handle->disk->facts);
+  }
+  g_ptr_array_add(places, NULL);
+  g_ptr_array_set_free_func(places, NULL);
+  info->parent_locations = (GStrv)g_ptr_array_free(g_steal_pointer(&places), FALSE);
+  return TRUE;
+}
+
+static gboolean get_for_child(const VdHandle *handle, VdInfo *info, GError **error)
+{
+  VdDisk *disk = handle->disk;
+
+  if (!disk->facts.has_parent ||
+      (info->version == VIRTDISK_INFO_PARENT_TIMESTAMP && disk->device_id != VIRTDISK_DEVICE_VHD))
+    return invalid_type(disk, info->version, error);
+  if (info->version == VIRTDISK_INFO_PARENT_LOCATION)
+    return get_parent_location(handle, info);
+  if (info->version == VIRTDISK_INFO_PARENT_IDENTIFIER)
+    vd_guid_format(disk->facts.parent_id, info->identifier);
+  else
+    info->parent_timestamp = disk->facts.parent_timestamp;
+  return TRUE;
+}
+
+void vd_info_clear(VdInfo *info)
+{
+  g_clear_pointer(&info->parent_locations, g_strfreev);
 }
 
 static gboolean get_physical_disk(VdDisk *disk, VdInfo *info)
@@ -67,7 +130,12 @@ static gboolean get_for_vhd(VdDisk *disk, VdInfo *info, GError **error)
     info->vhd_physical_sector_size = disk->facts.physical_sector_size;
     return TRUE;
   default:
-    /* The payload of these formats is one run of the file: nothing to be in pieces. */
+    /* How the blocks of the others lie is in tables that nobody reads for this. */
+    if (!disk->facts.linear) {
+      g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED,
+                  "the fragmentation of %s is not known: it is not one run of its file", disk->display);
+      return FALSE;
+    }
     info->fragmentation_percentage = 0;
     return TRUE;
   }
@@ -107,7 +175,9 @@ gboolean vd_info_get(VdHandle *handle, guint32 version, VdInfo *ret_info, GError
   case VIRTDISK_INFO_PARENT_LOCATION:
   case VIRTDISK_INFO_PARENT_IDENTIFIER:
   case VIRTDISK_INFO_PARENT_TIMESTAMP:
+    return get_for_child(handle, ret_info, error);
   case VIRTDISK_INFO_VIRTUAL_DISK_ID:
+    return get_virtual_disk_id(disk, ret_info, error);
   case VIRTDISK_INFO_CHANGE_TRACKING_STATE:
     return invalid_type(disk, version, error);
   default:

@@ -4,15 +4,19 @@
 
 #include "manager.h"
 
-/* GET_VIRTUAL_DISK_INFO; the member that version names is set. Strings are borrowed from the disk. */
+/* GET_VIRTUAL_DISK_INFO; the member that version names is set. Strings are borrowed from the disk. Cleared
+ * with vd_info_clear(). */
 typedef struct {
   guint32 version;
+  GStrv parent_locations; /* owned; of display: the one parent, or every place where it was looked for */
   union {
     struct {
       guint64 virtual_size, physical_size; /* bytes */
       guint32 block_size, sector_size;     /* bytes */
     } size;
-    char identifier[37]; /* GUID text */
+    char identifier[37]; /* GUID text; also of the parent, and of the virtual disk */
+    gboolean parent_resolved;
+    guint32 parent_timestamp; /* seconds since 2000 */
     struct {
       guint32 device_id;
       const char *vendor;
@@ -35,3 +39,6 @@ typedef struct {
  * format or subtype has no such thing), VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE (no partition table).
  */
 gboolean vd_info_get(VdHandle *handle, guint32 version, VdInfo *ret_info, GError **error);
+void vd_info_clear(VdInfo *info);
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VdInfo, vd_info_clear)

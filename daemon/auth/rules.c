@@ -25,6 +25,7 @@
 static const VdRule rules[] = {
     MANAGER("OpenVirtualDisk", COUNTED, NULL),
     MANAGER("OpenVirtualDiskFd", COUNTED, NULL),
+    MANAGER("CreateVirtualDisk", COUNTED, NULL),
     MANAGER("AttachImage", COUNTED, ATTACH_ACTIONS),
     MANAGER("DetachImage", COUNTED, VD_ACTION_MANAGE_OTHERS),
     MANAGER("GetAllAttachedVirtualDiskPhysicalPaths", UNCOUNTED, NULL),
@@ -34,6 +35,8 @@ static const VdRule rules[] = {
     HANDLE("DetachVirtualDisk", COUNTED, VD_ACTION_MANAGE_OTHERS),
     HANDLE("GetVirtualDiskPhysicalPath", UNCOUNTED, NULL),
     HANDLE("GetVirtualDiskInformation", UNCOUNTED, NULL),
+    HANDLE("AddVirtualDiskParent", COUNTED, NULL),
+    HANDLE("AddVirtualDiskParentFd", COUNTED, NULL),
     HANDLE("Close", UNCOUNTED, NULL),
 };
 

@@ -54,6 +54,7 @@ struct VdCall {
   VdRights rights;
   guint32 device_id;
   VdAttachParams attach;
+  VdCreateParams create;
   struct {
     gboolean force, when_idle, read_only;
     guint32 provider_flags, version;
@@ -74,6 +75,8 @@ void vd_call_fail(VdCall *call, GError *error);
 
 /* One table per interface. */
 extern const VdMethod vd_manager_methods[];
+/* Of vd_manager_methods, in a file of its own (create.c). */
+void vd_call_perform_create(VdCall *call);
 extern const VdMethod vd_handle_methods[];
 
 /* service.c */
@@ -91,6 +94,8 @@ void vd_call_ask_detach(VdCall *call, VdDisk *disk);
 /* The login session of the caller into call->session when lifetime asks for one; then next(). */
 void vd_call_find_session(VdCall *call, VdLifetime lifetime, void (*next)(VdCall *call));
 void vd_call_perform_detach(VdCall *call);
+/* The descriptor that a handle argument names; the caller's to close. -1: there is none. */
+int vd_call_take_fd(VdCall *call, gint32 index, GError **error);
 GVariant *vd_call_attach_results(VdDisk *disk);
 
 /* disk-object.c */

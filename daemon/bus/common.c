@@ -2,6 +2,8 @@
 /* What methods of several interfaces share: attach and detach options, what is asked of polkit, sessions. */
 #include "bus/call.h"
 
+#include <gio/gunixfdlist.h>
+
 #include "names.h"
 #include "nesting.h"
 
@@ -20,6 +22,8 @@ static const VdOption attach_options[] = {
     VD_OPTION_HAS(VdCall, "mode", U32, attach.mode, attach.has_mode),
     VD_OPTION(VdCall, "restricted-offset", U64, attach.restricted_offset),
     VD_OPTION_HAS(VdCall, "restricted-length", U64, attach.restricted_length, attach.has_range),
+    VD_OPTION(VdCall, "route", STRING, attach.route),
+    VD_OPTION(VdCall, "zero-copy", BOOL, attach.zero_copy),
     /* AttachImage only, from here on */
     VD_OPTION(VdCall, "read-only", BOOL, option.read_only),
     VD_OPTION(VdCall, "flags", U32, attach.flags),
@@ -27,7 +31,7 @@ static const VdOption attach_options[] = {
     VD_OPTION(VdCall, "device-id", U32, open.device_id),
     VD_OPTION(VdCall, "vendor-id", STRING, open.vendor),
 };
-#define N_HANDLE_OPTIONS 11
+#define N_HANDLE_OPTIONS 13
 /* version and provider-specific-flags belong to the function, not to the convenience. */
 #define N_FUNCTION_OPTIONS 2
 
@@ -194,6 +198,21 @@ void vd_call_perform_detach(VdCall *call)
   }
   vd_manager_detach_async(call->service->manager, disk, call->handle, call->detach_mode, NULL, on_detached,
                           call);
+}
+
+/* By its own check of both ends. */
+int vd_call_take_fd(VdCall *call, gint32 index, GError **error)
+{
+  GDBusMessage *message = g_dbus_method_invocation_get_message(call->invocation);
+  GUnixFDList *list = g_dbus_message_get_unix_fd_list(message);
+  gint n = list != NULL ? g_unix_fd_list_get_length(list) : 0;
+
+  if (index < 0 || index >= n) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
+                "fd is number %d of the %d descriptors that came with the message", index, n);
+    return -1;
+  }
+  return g_unix_fd_list_get(list, index, error);
 }
 
 GVariant *vd_call_attach_results(VdDisk *disk)

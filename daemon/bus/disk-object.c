@@ -109,6 +109,17 @@ static void set_image(VdDBusDisk *object, VdDisk *disk)
   vd_dbus_disk_set_origin_url(object, disk->origin_url != NULL ? disk->origin_url : "");
 }
 
+static void set_chain(VdDBusDisk *object, const GPtrArray *parents)
+{
+  g_autoptr(GPtrArray) names = g_ptr_array_new();
+
+  for (guint i = 0; parents != NULL && i < parents->len; i++)
+    g_ptr_array_add(names, ((VdParent *)g_ptr_array_index(parents, i))->display);
+  vd_dbus_disk_set_depth(object, names->len + 1);
+  g_ptr_array_add(names, NULL);
+  vd_dbus_disk_set_parents(object, (const char *const *)names->pdata);
+}
+
 static void set_device(VdDBusDisk *object, const VdDeviceInfo *info)
 {
   vd_dbus_disk_set_device(object, info->path);
@@ -138,6 +149,7 @@ GDBusObjectSkeleton *vd_disk_object_new(VdDisk *disk)
   g_autoptr(VdDBusDisk) object = g_object_new(vd_disk_skeleton_get_type(), NULL);
 
   set_image(object, disk);
+  set_chain(object, disk->attachment->parents);
   set_device(object, vd_device_get_info(disk->attachment->device));
   vd_dbus_disk_set_file_systems(object, file_systems(disk));
   vd_dbus_disk_set_owner_uid(object, disk->attachment->owner->uid);

@@ -149,6 +149,19 @@ static GVariant *info_to_variant(const VdInfo *info)
   case VIRTDISK_INFO_IDENTIFIER:
     add(&b, "Identifier", g_variant_new_string(info->identifier));
     break;
+  case VIRTDISK_INFO_PARENT_LOCATION:
+    add(&b, "ParentResolved", g_variant_new_boolean(info->parent_resolved));
+    add(&b, "ParentLocation", g_variant_new_strv((const char *const *)info->parent_locations, -1));
+    break;
+  case VIRTDISK_INFO_PARENT_IDENTIFIER:
+    add(&b, "ParentIdentifier", g_variant_new_string(info->identifier));
+    break;
+  case VIRTDISK_INFO_PARENT_TIMESTAMP:
+    add(&b, "ParentTimestamp", g_variant_new_uint32(info->parent_timestamp));
+    break;
+  case VIRTDISK_INFO_VIRTUAL_DISK_ID:
+    add(&b, "VirtualDiskId", g_variant_new_string(info->identifier));
+    break;
   case VIRTDISK_INFO_VIRTUAL_STORAGE_TYPE:
     add(&b, "DeviceId", g_variant_new_uint32(info->type.device_id));
     add(&b, "VendorId", g_variant_new_string(info->type.vendor));
@@ -184,7 +197,7 @@ static void perform_get_info(VdCall *call)
 {
   g_autoptr(GVariant) options = NULL;
   guint32 version;
-  VdInfo info;
+  g_auto(VdInfo) info = {0};
   GError *error = NULL;
 
   g_variant_get(call->parameters, "(u@a{sv})", &version, &options);
@@ -192,6 +205,49 @@ static void perform_get_info(VdCall *call)
     vd_call_fail(call, error);
   else
     vd_call_return(call, g_variant_new("(@a{sv})", info_to_variant(&info)));
+}
+
+/* AddVirtualDiskParent, AddVirtualDiskParentFd */
+
+static void on_parent_added(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  VdCall *call = user_data;
+  GError *error = NULL;
+
+  if (vd_manager_add_parent_finish(VD_MANAGER(source), result, &error))
+    vd_call_return(call, NULL);
+  else
+    vd_call_fail(call, error);
+}
+
+static void perform_add_parent(VdCall *call)
+{
+  g_autoptr(GVariant) options = NULL;
+  GError *error = NULL;
+
+  g_variant_get(call->parameters, "(&s@a{sv})", &call->path, &options);
+  if (!no_options(call, options, &error))
+    vd_call_fail(call, error);
+  else
+    vd_manager_add_parent_async(call->service->manager, call->identity, call->handle, call->path,
+                                call->cancellable, on_parent_added, call);
+}
+
+static void perform_add_parent_fd(VdCall *call)
+{
+  g_autoptr(GVariant) options = NULL;
+  GError *error = NULL;
+  gint32 index;
+  int fd = -1;
+
+  g_variant_get(call->parameters, "(h@a{sv})", &index, &options);
+  if (no_options(call, options, &error))
+    fd = vd_call_take_fd(call, index, &error);
+  if (fd < 0)
+    vd_call_fail(call, error);
+  else
+    vd_manager_add_parent_fd_async(call->service->manager, call->identity, call->handle, fd,
+                                   call->cancellable, on_parent_added, call);
 }
 
 /* Close */
@@ -218,6 +274,8 @@ const VdMethod vd_handle_methods[] = {
     {VD_IFACE_HANDLE, "DetachVirtualDisk", examine_detach, vd_call_perform_detach},
     {VD_IFACE_HANDLE, "GetVirtualDiskPhysicalPath", NULL, perform_get_path},
     {VD_IFACE_HANDLE, "GetVirtualDiskInformation", NULL, perform_get_info},
+    {VD_IFACE_HANDLE, "AddVirtualDiskParent", NULL, perform_add_parent},
+    {VD_IFACE_HANDLE, "AddVirtualDiskParentFd", NULL, perform_add_parent_fd},
     {VD_IFACE_HANDLE, "Close", NULL, perform_close},
     {NULL},
 };

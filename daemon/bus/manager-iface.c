@@ -2,7 +2,6 @@
 /* org.virtdisk1.Manager: unpack, call the core, answer. */
 #include "bus/call.h"
 
-#include <gio/gunixfdlist.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,6 +20,7 @@ static const VdOption open_options[] = {
     VD_OPTION_HAS(VdCall, "read-only", BOOL, open.read_only, open.has_read_only),
     VD_OPTION_HAS(VdCall, "resiliency-guid", STRING, open.resiliency_guid, open.has_resiliency_guid),
     VD_OPTION_HAS(VdCall, "snapshot-id", STRING, open.snapshot_id, open.has_snapshot_id),
+    VD_OPTION(VdCall, "ignore-parent-timestamp", BOOL, open.ignore_parent_timestamp),
     VD_OPTION(VdCall, "path", STRING, path), /* OpenVirtualDiskFd only */
 };
 
@@ -87,21 +87,6 @@ static void perform_open(VdCall *call)
                           call->cancellable, on_found_to_open, call);
 }
 
-/* The descriptor that the handle argument names, by its own check of both ends. */
-static int take_fd(VdCall *call, gint32 index, GError **error)
-{
-  GDBusMessage *message = g_dbus_method_invocation_get_message(call->invocation);
-  GUnixFDList *list = g_dbus_message_get_unix_fd_list(message);
-  gint n = list != NULL ? g_unix_fd_list_get_length(list) : 0;
-
-  if (index < 0 || index >= n) {
-    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
-                "fd is number %d of the %d descriptors that came with the message", index, n);
-    return -1;
-  }
-  return g_unix_fd_list_get(list, index, error);
-}
-
 /* A name the descriptor has in the kernel: for display, and for its extension. */
 static const char *name_of_fd(VdCall *call, int fd)
 {
@@ -136,7 +121,7 @@ static void perform_open_fd(VdCall *call)
     vd_call_fail(call, error);
     return;
   }
-  fd = take_fd(call, index, &error);
+  fd = vd_call_take_fd(call, index, &error);
   if (fd < 0) {
     vd_call_fail(call, error);
     return;
@@ -509,6 +494,7 @@ static void perform_get_dependencies(VdCall *call)
 const VdMethod vd_manager_methods[] = {
     {VD_IFACE_MANAGER, "OpenVirtualDisk", NULL, perform_open},
     {VD_IFACE_MANAGER, "OpenVirtualDiskFd", NULL, perform_open_fd},
+    {VD_IFACE_MANAGER, "CreateVirtualDisk", NULL, vd_call_perform_create},
     {VD_IFACE_MANAGER, "AttachImage", examine_attach_image, perform_attach_image},
     {VD_IFACE_MANAGER, "DetachImage", examine_detach_image, vd_call_perform_detach},
     {VD_IFACE_MANAGER, "GetAllAttachedVirtualDiskPhysicalPaths", NULL, perform_get_all},
