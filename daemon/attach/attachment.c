@@ -20,6 +20,7 @@ VdAttachment *vd_attachment_copy(const VdAttachment *self)
   copy->name = g_strdup(self->name);
   copy->path = g_strdup(self->path);
   copy->rundir = g_strdup(self->rundir);
+  copy->serving = self->serving != NULL ? vd_serving_ref(self->serving) : NULL;
   copy->hold_fd = -1;
   return copy;
 }
@@ -29,6 +30,7 @@ void vd_attachment_free(VdAttachment *self)
   if (self == NULL)
     return;
   vd_clear_fd(&self->hold_fd);
+  vd_serving_unref(self->serving);
   g_free(self->tag);
   g_free(self->name);
   g_free(self->path);

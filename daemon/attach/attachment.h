@@ -5,6 +5,7 @@
 
 #include "attach/device.h"
 #include "attach/node.h"
+#include "attach/serving.h"
 
 typedef struct {
   char *tag, *name, *path, *rundir;
@@ -14,6 +15,7 @@ typedef struct {
   dev_t image_dev;
   ino_t image_ino;
   VdNodeOwner owner;
+  VdServing *serving; /* a reference; NULL: the kernel serves it by itself */
   /* The node, open read-only with LOCK_SH, or -1: while it is held, udevd does not re-read the partition
    * table because of our own closing of the node, which would drop partitions that the kernel cannot parse.
    */

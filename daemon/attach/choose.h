@@ -4,10 +4,18 @@
 
 #include "attach/attachment.h"
 
+/* After a release that is pending: who notices that the last holder has gone. */
+typedef enum {
+  VD_IDLE_KERNEL, /* which then drops the device */
+  VD_IDLE_WATCH,  /* we do, and release it again */
+} VdIdle;
+
 typedef struct {
   const char *name;
-  /* Why this way, in one sentence; NULL: it does not suit. */
-  const char *(*suits)(const VdAttachSpec *spec);
+  VdIdle idle;
+  /* ret_why (transfer full): why this way, in one sentence without its end; if FALSE: why not, as a part of
+   * one. In a thread; may block. */
+  gboolean (*suits)(const VdAttachSpec *spec, char **ret_why);
   /* In a thread; may block. On failure nothing is left in the kernel or in rundir. (transfer full) */
   VdAttachment *(*attach)(const VdAttachSpec *spec, GCancellable *cancellable, GError **error);
   /* In a thread; may block up to VD_DETACH_DEADLINE_MS. Errors: BUSY, TIMED_OUT, IO, OPERATION_ABORTED. A
@@ -21,11 +29,20 @@ typedef struct {
   void (*reclaim)(const VdAttachment *attachment);
   /* Whether the kernel still has this very attachment. Any thread; does not block. */
   gboolean (*is_live)(const VdAttachment *attachment);
+  /* Its worker is gone: another one takes over, and who waits goes on. In a thread; may block. NULL: there is
+   * no worker. */
+  gboolean (*recover)(const VdAttachment *attachment, GError **error);
+  /* No worker can be had: who waits gets errors, and the device goes as soon as it can. In a thread; may
+   * block. */
+  void (*give_up)(const VdAttachment *attachment);
   /* Adds those found in the kernel. (element VdAttachment*) */
   void (*scan)(const char *rundir, GPtrArray *found);
 } VdRoute;
 
 /* NULL-terminated, in order of preference. */
 const VdRoute *const *vd_routes(void);
-/* Errors: UNSUPPORTED_DISK_SECTOR_SIZE, INTERNAL (a spec that nobody may make). */
-const VdRoute *vd_route_choose(const VdAttachSpec *spec, const char **ret_reason, GError **error);
+/* The first that suits, or the one that spec->route wants. In a thread; may block. ret_reason (transfer
+ * full). Errors: UNSUPPORTED_DISK_SECTOR_SIZE, NOT_SUPPORTED (none suits, or not the one wanted: the message
+ * says why), INVALID_PARAMETER (no such route), INTERNAL (a spec that nobody may make). */
+const VdRoute *vd_route_choose(const VdRoute *const *among, const VdAttachSpec *spec, char **ret_reason,
+                               GError **error);

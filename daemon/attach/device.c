@@ -14,10 +14,12 @@
 #include "attach/attachment.h"
 #include "attach/choose.h"
 #include "attach/hints.h"
+#include "attach/idle.h"
 #include "attach/inuse.h"
 #include "attach/mounts.h"
 #include "attach/partitions.h"
 #include "attach/settle.h"
+#include "attach/supervise.h"
 #include "attach/sysfs.h"
 #include "attach/uevents.h"
 #include "util/cleanup.h"
@@ -28,9 +30,14 @@ struct VdDevice {
   guint refs;
   const VdRoute *route;
   VdAttachment *attachment;
+  char *reason;
   VdDeviceInfo info; /* strings: of the attachment and the route */
   gboolean owned;
   gboolean detaching;
+  gboolean ending;   /* lost, and what is left of it is being seen to */
+  gboolean unwanted; /* to be detached when idle; we have to notice that */
+  VdIdleWatch *idle;
+  VdSupervisor *supervisor; /* NULL: no worker serves it */
   gboolean gone;
   VdDeviceGoneFunc gone_func;
   gpointer gone_data;
@@ -42,7 +49,10 @@ static VdUevents *live_events;
 
 static void device_free(VdDevice *self)
 {
+  vd_idle_watch_free(self->idle);
+  vd_supervisor_free(self->supervisor);
   vd_attachment_free(self->attachment);
+  g_free(self->reason);
   g_free(self);
 }
 
@@ -81,10 +91,10 @@ static void reclaim_in_thread(GTask *task, gpointer source, gpointer data, GCanc
   g_task_return_boolean(task, TRUE);
 }
 
-/* The next user of the name must not find it open to ours. */
-static void reclaim(VdDevice *self)
+/* The next user of the name must not find it open to ours. done or NULL: afterwards. */
+static void reclaim(VdDevice *self, GAsyncReadyCallback done, gpointer user_data)
 {
-  g_autoptr(GTask) task = g_task_new(NULL, NULL, NULL, NULL);
+  g_autoptr(GTask) task = g_task_new(NULL, NULL, done, user_data);
   ReclaimOp *op = g_new(ReclaimOp, 1);
 
   *op = (ReclaimOp){self->route, vd_attachment_copy(self->attachment)};
@@ -105,13 +115,36 @@ static void mark_gone(VdDevice *self, Gone how)
   self->owned = FALSE;
   self->gone_func = NULL;
   stop_listening(self);
+  g_clear_pointer(&self->idle, vd_idle_watch_free);
+  g_clear_pointer(&self->supervisor, vd_supervisor_free);
   if (how == GONE_LOST)
-    reclaim(self);
+    reclaim(self, NULL, NULL);
   else
     vd_hints_remove(attachment->rundir, attachment->name, attachment->diskseq);
   if (func != NULL)
     func(self, self->gone_data);
   vd_device_unref(self);
+}
+
+static void on_reclaimed(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(VdDevice) self = user_data;
+
+  mark_gone(self, GONE_RELEASED);
+}
+
+/* Its end was noticed. An image that a worker served is not free before the worker has closed it. */
+static void handle_end(VdDevice *self)
+{
+  if (self->attachment->serving == NULL) {
+    /* While we detach it ourselves, that thread sees to the node. */
+    mark_gone(self, self->detaching ? GONE_RELEASED : GONE_LOST);
+    return;
+  }
+  if (self->detaching || self->ending || self->gone)
+    return;
+  self->ending = TRUE;
+  reclaim(self, on_reclaimed, vd_device_ref(self));
 }
 
 static gboolean concerns(const VdUevent *event, const VdDevice *device)
@@ -129,12 +162,8 @@ static void on_uevent(const VdUevent *event, gpointer user_data)
     if (concerns(event, device) && !device->route->is_live(device->attachment))
       g_ptr_array_add(lost, vd_device_ref(device));
   }
-  for (guint i = 0; i < lost->len; i++) {
-    VdDevice *device = g_ptr_array_index(lost, i);
-
-    /* While we detach it ourselves, that thread sees to the node. */
-    mark_gone(device, device->detaching ? GONE_RELEASED : GONE_LOST);
-  }
+  for (guint i = 0; i < lost->len; i++)
+    handle_end(g_ptr_array_index(lost, i));
 }
 
 static void start_listening(VdDevice *self)
@@ -155,18 +184,28 @@ static void start_listening(VdDevice *self)
 
 static gboolean on_gone_before(gpointer user_data)
 {
-  mark_gone(user_data, GONE_LOST);
+  handle_end(user_data);
   return G_SOURCE_REMOVE;
 }
 
-/* Takes the attachment over. */
-static VdDevice *device_new(const VdRoute *route, const char *reason, VdAttachment *attachment,
-                            gboolean settled, gboolean owned)
+static void on_worker_failed(gpointer user_data)
+{
+  VdDevice *self = user_data;
+
+  self->info.failed = TRUE;
+  if (!self->route->is_live(self->attachment))
+    handle_end(self);
+}
+
+/* Takes reason and attachment over. */
+static VdDevice *device_new(const VdRoute *route, char *reason, VdAttachment *attachment, gboolean settled,
+                            gboolean owned)
 {
   VdDevice *self = g_new0(VdDevice, 1);
 
   self->refs = 1;
   self->route = route;
+  self->reason = reason;
   self->attachment = attachment;
   self->owned = owned;
   self->info = (VdDeviceInfo){.route = route->name,
@@ -181,8 +220,11 @@ static VdDevice *device_new(const VdRoute *route, const char *reason, VdAttachme
                               .direct_io = attachment->direct_io,
                               .settled = settled,
                               .image_dev = attachment->image_dev,
-                              .image_ino = attachment->image_ino};
+                              .image_ino = attachment->image_ino,
+                              .served = attachment->serving != NULL};
   start_listening(self);
+  if (attachment->serving != NULL)
+    self->supervisor = vd_supervisor_new(route, attachment, on_worker_failed, self);
   /* Gone before anybody listened; the owner has yet to say whom to tell. */
   if (!route->is_live(attachment))
     g_idle_add_full(G_PRIORITY_DEFAULT, on_gone_before, vd_device_ref(self), (GDestroyNotify)vd_device_unref);
@@ -193,6 +235,15 @@ VdDevice *vd_device_ref(VdDevice *self)
 {
   self->refs++;
   return self;
+}
+
+pid_t vd_device_worker_pid(VdDevice *self)
+{
+  g_autoptr(VdService) service = NULL;
+
+  if (self->attachment->serving != NULL)
+    service = vd_serving_get_service(self->attachment->serving);
+  return service != NULL ? vd_service_pid(service) : 0;
 }
 
 /* The reference that a device without owner has to itself goes with the device, or when that cannot be. */
@@ -250,11 +301,12 @@ void vd_device_set_gone_func(VdDevice *self, VdDeviceGoneFunc func, gpointer use
 typedef struct {
   VdAttachSpec spec; /* a deep copy; the descriptor is ours */
   GStrv udev_env;
-  const VdRoute *route;
-  const char *reason;
+  int *images;
+  const VdRoute *route; /* written by the thread, read after it */
+  char *reason;
   VdSettle *settle;
-  VdAttachment *made; /* written by the thread, read after it */
-  GError *failure;    /* why what was made is being undone */
+  VdAttachment *made;
+  GError *failure; /* why what was made is being undone */
 } AttachOp;
 
 static void attach_op_free(AttachOp *op)
@@ -262,7 +314,14 @@ static void attach_op_free(AttachOp *op)
   g_free((char *)op->spec.tag);
   g_free((char *)op->spec.rundir);
   g_free((VdPartitionSpec *)op->spec.partitions);
+  g_free((char *)op->spec.route);
+  g_free((char *)op->spec.served.program);
+  g_free((char *)op->spec.served.user_argument);
   g_strfreev(op->udev_env);
+  for (gsize i = 0; op->images != NULL && i < op->spec.served.n_images; i++)
+    vd_clear_fd(&op->images[i]);
+  g_free(op->images);
+  g_free(op->reason);
   vd_clear_fd(&op->spec.fd);
   vd_settle_free(op->settle);
   vd_attachment_free(op->made);
@@ -272,25 +331,43 @@ static void attach_op_free(AttachOp *op)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AttachOp, attach_op_free)
 
+static gboolean take_fd(int fd, int *ret_fd, GError **error)
+{
+  *ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  if (*ret_fd >= 0)
+    return TRUE;
+  g_set_error(error, VIRTDISK_ERROR, errno == EMFILE ? VIRTDISK_ERROR_NO_RESOURCES : VIRTDISK_ERROR_INTERNAL,
+              "The image's descriptor cannot be duplicated: %s", g_strerror(errno));
+  return FALSE;
+}
+
+static gboolean take_images(AttachOp *op, const VdServedSpec *served, GError **error)
+{
+  op->images = g_new(int, served->n_images);
+  op->spec.served.images = op->images;
+  for (gsize i = 0; i < served->n_images; i++)
+    op->images[i] = -1;
+  for (gsize i = 0; i < served->n_images; i++)
+    if (!take_fd(served->images[i], &op->images[i], error))
+      return FALSE;
+  return TRUE;
+}
+
 static AttachOp *attach_op_new(const VdAttachSpec *spec, GError **error)
 {
   g_autoptr(AttachOp) op = g_new0(AttachOp, 1);
 
   op->spec = *spec;
+  op->spec.fd = -1;
+  op->spec.route = g_strdup(spec->route);
+  op->spec.served.program = g_strdup(spec->served.program);
+  op->spec.served.user_argument = g_strdup(spec->served.user_argument);
   op->spec.tag = g_strdup(spec->tag);
   op->spec.rundir = g_strdup(spec->rundir);
   op->spec.partitions = g_memdup2(spec->partitions, spec->n_partitions * sizeof *spec->partitions);
   op->udev_env = g_strdupv((char **)spec->udev_env);
   op->spec.udev_env = (const char *const *)op->udev_env;
-  op->spec.fd = fcntl(spec->fd, F_DUPFD_CLOEXEC, 3);
-  if (op->spec.fd < 0) {
-    g_set_error(error, VIRTDISK_ERROR,
-                errno == EMFILE ? VIRTDISK_ERROR_NO_RESOURCES : VIRTDISK_ERROR_INTERNAL,
-                "The image's descriptor cannot be duplicated: %s", g_strerror(errno));
-    return NULL;
-  }
-  op->route = vd_route_choose(&op->spec, &op->reason, error);
-  if (op->route == NULL)
+  if (!take_fd(spec->fd, &op->spec.fd, error) || !take_images(op, &spec->served, error))
     return NULL;
   /* It listens from here on, before the kernel makes the device. */
   op->settle = vd_settle_new(error);
@@ -354,8 +431,9 @@ static void on_settled(GObject *source, GAsyncResult *result, gpointer user_data
   }
   reassert_owner(op->made);
   vd_clear_fd(&op->made->hold_fd);
-  g_task_return_pointer(task, device_new(op->route, op->reason, g_steal_pointer(&op->made), settled, TRUE),
-                        (GDestroyNotify)vd_device_unref);
+  g_task_return_pointer(
+      task, device_new(op->route, g_steal_pointer(&op->reason), g_steal_pointer(&op->made), settled, TRUE),
+      (GDestroyNotify)vd_device_unref);
 }
 
 static void attach_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
@@ -363,7 +441,9 @@ static void attach_in_thread(GTask *task, gpointer source, gpointer data, GCance
   AttachOp *op = data;
   GError *error = NULL;
 
-  op->made = op->route->attach(&op->spec, cancellable, &error);
+  op->route = vd_route_choose(vd_routes(), &op->spec, &op->reason, &error);
+  if (op->route != NULL)
+    op->made = op->route->attach(&op->spec, cancellable, &error);
   if (op->made != NULL)
     g_task_return_boolean(task, TRUE);
   else
@@ -442,6 +522,33 @@ static void detach_in_thread(GTask *task, gpointer source, gpointer data, GCance
     g_task_return_error(task, error);
 }
 
+static void on_maybe_idle(gpointer user_data);
+
+/* After a look: what happens from here on is noticed, what happened during the look by the clock. */
+static void await_idle(VdDevice *self)
+{
+  g_clear_pointer(&self->idle, vd_idle_watch_free);
+  if (self->unwanted && !self->gone && !self->ending)
+    self->idle = vd_idle_watch_new(self->info.name, on_maybe_idle, self);
+}
+
+static void on_look_done(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(VdDevice) self = user_data;
+  g_autoptr(GError) error = NULL;
+
+  if (!vd_device_detach_finish(self, result, NULL, &error))
+    g_message("%s: %s", self->info.path, error->message);
+}
+
+static void on_maybe_idle(gpointer user_data)
+{
+  VdDevice *self = user_data;
+
+  if (!self->detaching)
+    vd_device_detach_async(self, VD_DETACH_WHEN_IDLE, NULL, on_look_done, vd_device_ref(self));
+}
+
 static void detach_done(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(GTask) task = user_data;
@@ -449,13 +556,18 @@ static void detach_done(GObject *source, GAsyncResult *result, gpointer user_dat
   GError *error = NULL;
 
   op->device->detaching = FALSE;
-  if (!g_task_propagate_boolean(G_TASK(result), &error)) {
+  if (!g_task_propagate_boolean(G_TASK(result), &error))
     g_task_return_error(task, error);
-    return;
-  }
-  if (!op->pending)
+  else if (op->pending)
+    op->device->unwanted = op->route->idle == VD_IDLE_WATCH;
+  else
     mark_gone(op->device, GONE_RELEASED);
-  g_task_return_boolean(task, TRUE);
+  await_idle(op->device);
+  /* Events that came while the thread was at work were left to it. */
+  if (!op->device->gone && !op->route->is_live(op->device->attachment))
+    handle_end(op->device);
+  if (error == NULL)
+    g_task_return_boolean(task, TRUE);
 }
 
 void vd_device_detach_async(VdDevice *self, VdDetachMode mode, GCancellable *cancellable,
@@ -476,7 +588,7 @@ void vd_device_detach_async(VdDevice *self, VdDetachMode mode, GCancellable *can
     g_task_return_boolean(task, TRUE);
     return;
   }
-  if (self->detaching) {
+  if (self->detaching || self->ending) {
     g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY, "%s is being detached already",
                             self->info.path);
     return;
@@ -506,7 +618,7 @@ static void adopt_found(GPtrArray *devices, GPtrArray *live_files, const VdRoute
     VdAttachment *attachment = g_ptr_array_index(found, i);
 
     g_ptr_array_add(live_files, vd_hints_file_name(attachment->name, attachment->diskseq));
-    g_ptr_array_add(devices, device_new(route, "It was found attached", attachment, TRUE, FALSE));
+    g_ptr_array_add(devices, device_new(route, g_strdup("It was found attached"), attachment, TRUE, FALSE));
   }
 }
 

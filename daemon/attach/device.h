@@ -16,6 +16,8 @@
 #define VD_CLOSE_DEADLINE_MS 30000
 /* Ceiling of the images of a chain; as the engine has it. */
 #define VD_MAX_CHAIN 256
+/* Characters of a tag. */
+#define VD_MAX_TAG_LENGTH 32
 /* Tries to win a free loop device against others. */
 #define VD_LOOP_MAX_TRIES 64
 

@@ -105,6 +105,14 @@ gboolean vd_hints_publish(const char *rundir, const char *name, guint64 diskseq,
   return g_rename(hidden, to) == 0 || g_rename(prepared, to) == 0 || set_io_error(error, to, errno);
 }
 
+gboolean vd_hints_number(const char *rundir, const char *name, guint64 diskseq, GError **error)
+{
+  g_autofree char *from = public_path(rundir, name, 0);
+  g_autofree char *to = public_path(rundir, name, diskseq);
+
+  return g_rename(from, to) == 0 || set_io_error(error, to, errno);
+}
+
 void vd_hints_hide(const char *rundir, const char *name, guint64 diskseq)
 {
   g_autofree char *from = public_path(rundir, name, diskseq);

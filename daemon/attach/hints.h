@@ -15,6 +15,9 @@
  * is made; vd_hints_publish() is then one rename. Errors: INTERNAL (a bad property), IO. */
 gboolean vd_hints_prepare(const VdAttachSpec *spec, const char *name, GError **error);
 gboolean vd_hints_publish(const char *rundir, const char *name, guint64 diskseq, GError **error);
+/* What was published for diskseq 0, because the name was ours before the number was known, gets the number.
+ */
+gboolean vd_hints_number(const char *rundir, const char *name, guint64 diskseq, GError **error);
 /* Takes it away from udev's eyes, so that a device on its way out does not get our owner again; publish
  * brings it back. */
 void vd_hints_hide(const char *rundir, const char *name, guint64 diskseq);

@@ -17,6 +17,7 @@
 
 #include "attach/hints.h"
 #include "attach/partitions.h"
+#include "attach/serving.h"
 #include "attach/sysfs.h"
 #include "util/cleanup.h"
 #include "util/identity.h"
@@ -50,9 +51,13 @@ static void prepared_clear(Prepared *prepared)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Prepared, prepared_clear)
 
-static const char *loop_suits(const VdAttachSpec *spec)
+static gboolean loop_suits(const VdAttachSpec *spec, char **ret_why)
 {
-  return "The payload is one run of bytes in the file, which the kernel's loop driver reads by itself";
+  *ret_why = g_strdup(
+      spec->translated
+          ? "the payload is not one run of bytes in the file"
+          : "The payload is one run of bytes in the file, which the kernel's loop driver reads by itself");
+  return !spec->translated;
 }
 
 static gboolean fail(GError **error, VirtdiskError code, const char *what, const char *name)
@@ -392,7 +397,7 @@ static VdAttachment *scan_one(const char *rundir, const char *name)
   return g_steal_pointer(&found);
 }
 
-static void loop_scan(const char *rundir, GPtrArray *ret_found)
+void vd_loop_find(const char *rundir, GPtrArray *ret_found)
 {
   g_autoptr(GPtrArray) names = vd_sysfs_list(NULL, NULL, NULL);
 
@@ -404,6 +409,24 @@ static void loop_scan(const char *rundir, GPtrArray *ret_found)
       found = scan_one(rundir, name);
     if (found != NULL)
       g_ptr_array_add(ret_found, found);
+  }
+}
+
+/* What a worker shows through a loop device is another route's. */
+static void loop_scan(const char *rundir, GPtrArray *ret_found)
+{
+  g_autoptr(GPtrArray) loops = g_ptr_array_new_with_free_func((GDestroyNotify)vd_attachment_free);
+  g_autoptr(GPtrArray) records = vd_serving_load(rundir);
+
+  vd_loop_find(rundir, loops);
+  while (loops->len > 0) {
+    g_autoptr(VdAttachment) loop = g_ptr_array_steal_index(loops, 0);
+    gboolean served = FALSE;
+
+    for (guint i = 0; i < records->len && !served; i++)
+      served = vd_serving_is_under(g_ptr_array_index(records, i), loop->tag, loop->diskseq);
+    if (!served)
+      g_ptr_array_add(ret_found, g_steal_pointer(&loop));
   }
 }
 

@@ -18,6 +18,8 @@ void vd_loop_reclaim(const VdAttachment *attachment);
 gboolean vd_loop_is_live(const VdAttachment *attachment);
 /* TRUE if fd is a loop device with this very attachment. */
 gboolean vd_loop_is_ours(int fd, const VdAttachment *attachment, struct loop_info64 *ret_info);
+/* Every loop device that an attachment of this run directory made, a worker's too. (element VdAttachment*) */
+void vd_loop_find(const char *rundir, GPtrArray *ret_found);
 /* The tag in the device's file name, or NULL. (transfer full) */
 char *vd_loop_read_tag(const struct loop_info64 *info);
 

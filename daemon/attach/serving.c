@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "attach/serving.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include "attach/serving-record.h"
+#include "util/checked.h"
+#include "util/cleanup.h"
+#include "util/ublk-abi.h"
+#include "virtdisk-error.h"
+#include "worker/said.h"
+
+VdServing *vd_serving_alloc(const char *rundir, const char *tag)
+{
+  VdServing *self = g_new0(VdServing, 1);
+
+  g_atomic_ref_count_init(&self->refs);
+  g_mutex_init(&self->lock);
+  self->rundir = g_strdup(rundir);
+  self->tag = g_strdup(tag);
+  self->socket_path = vd_serving_record_path(rundir, tag, ".sock");
+  self->ublk_id = VD_UBLK_ANY_ID;
+  self->fuse_fd = -1;
+  return self;
+}
+
+VdServing *vd_serving_ref(VdServing *self)
+{
+  g_atomic_ref_count_inc(&self->refs);
+  return self;
+}
+
+void vd_serving_unref(VdServing *self)
+{
+  if (self == NULL || !g_atomic_ref_count_dec(&self->refs))
+    return;
+  for (gsize i = 0; i < self->n_images; i++) {
+    vd_clear_fd(&self->images[i].fd);
+    g_free(self->images[i].path);
+  }
+  vd_clear_fd(&self->fuse_fd);
+  g_clear_pointer(&self->service, vd_service_unref);
+  g_mutex_clear(&self->lock);
+  g_free(self->images);
+  g_free(self->rundir);
+  g_free(self->tag);
+  g_free(self->program);
+  g_free(self->user_argument);
+  g_free(self->socket_path);
+  g_free(self->name);
+  g_free(self);
+}
+
+static gboolean take_image(VdServingImage *image, int fd, GError **error)
+{
+  g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
+  struct stat st;
+
+  image->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  if (image->fd < 0 || fstat(image->fd, &st) != 0) {
+    g_set_error(error, VIRTDISK_ERROR,
+                errno == EMFILE ? VIRTDISK_ERROR_NO_RESOURCES : VIRTDISK_ERROR_INTERNAL,
+                "The image's descriptor cannot be duplicated: %s", g_strerror(errno));
+    return FALSE;
+  }
+  image->dev = st.st_dev;
+  image->ino = st.st_ino;
+  image->path = g_file_read_link(link, NULL);
+  if (image->path == NULL)
+    image->path = g_strdup("");
+  return TRUE;
+}
+
+static void fill_setup(VdServeSetup *setup, const VdAttachSpec *spec, VdTransport transport)
+{
+  setup->transport = transport;
+  setup->flags = (spec->read_only ? 0 : VD_SERVE_WRITABLE) | (spec->direct_io ? VD_SERVE_DIRECT : 0);
+  setup->device_id = spec->served.device_id;
+  setup->depth = VD_SERVE_DEFAULT_DEPTH;
+  setup->max_io = transport == VD_TRANSPORT_UBLK ? VD_SERVE_DEFAULT_IO_UBLK : VD_SERVE_DEFAULT_IO_FUSE;
+  setup->sector_size = spec->sector_size;
+  setup->size = spec->size;
+  setup->offset = spec->served.skip;
+}
+
+VdServing *vd_serving_new(const VdAttachSpec *spec, VdTransport transport, GError **error)
+{
+  g_autoptr(VdServing) self = vd_serving_alloc(spec->rundir, spec->tag);
+  g_autofree char *folder = g_path_get_dirname(self->socket_path);
+
+  if (g_mkdir_with_parents(folder, 0700) != 0) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_IO, "%s cannot be made: %s", folder, g_strerror(errno));
+    return NULL;
+  }
+  self->program = g_strdup(spec->served.program);
+  self->user_argument = g_strdup(spec->served.user_argument);
+  fill_setup(&self->setup, spec, transport);
+  self->images = g_new0(VdServingImage, spec->served.n_images);
+  for (gsize i = 0; i < spec->served.n_images; i++)
+    self->images[i].fd = -1;
+  self->n_images = spec->served.n_images;
+  for (gsize i = 0; i < self->n_images; i++)
+    if (!take_image(&self->images[i], spec->served.images[i], error))
+      return NULL;
+  return g_steal_pointer(&self);
+}
+
+void vd_serving_set_device(VdServing *self, const char *name, guint64 diskseq)
+{
+  g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&self->lock);
+
+  g_free(self->name);
+  self->name = g_strdup(name);
+  self->diskseq = diskseq;
+}
+
+gboolean vd_serving_is_under(const VdServing *self, const char *tag, guint64 diskseq)
+{
+  return self->setup.transport == VD_TRANSPORT_FUSE &&
+         (self->diskseq != 0 ? self->diskseq == diskseq : g_strcmp0(self->tag, tag) == 0);
+}
+
+/*
+ * The service and the worker ended together, and with them the descriptors. What was opened for this disk by
+ * one who may is opened again if it is the same file, and nothing else is: the path is only where it is
+ * looked for.
+ */
+static gboolean reopen(VdServingImage *image, gboolean writable, GError **error)
+{
+  vd_autofd found = open(image->path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+  g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", found);
+  struct stat st;
+
+  if (found < 0 || fstat(found, &st) != 0 || st.st_dev != image->dev || st.st_ino != image->ino ||
+      !S_ISREG(st.st_mode)) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED, "%s is not the file that was attached",
+                image->path);
+    return FALSE;
+  }
+  image->fd = open(link, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+  if (image->fd >= 0)
+    return TRUE;
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_IO, "%s cannot be opened again: %s", image->path,
+              g_strerror(errno));
+  return FALSE;
+}
+
+/* Worker and service take turns with these; only one thread makes a worker at a time. */
+static gboolean list_images(VdServing *self, int *ret_fds, GError **error)
+{
+  for (gsize i = 0; i < self->n_images; i++) {
+    gboolean writable = i == 0 && (self->setup.flags & VD_SERVE_WRITABLE) != 0;
+
+    if (self->images[i].fd < 0 && !reopen(&self->images[i], writable, error))
+      return FALSE;
+    ret_fds[i] = self->images[i].fd;
+  }
+  return TRUE;
+}
+
+/* It has read the image: what it says of it has to be what the device was promised to be. */
+static gboolean check_report(const VdServing *self, const VdServeReport *report, GError **error)
+{
+  guint64 end = self->setup.offset + self->setup.size;
+
+  if (report->size >= end && report->sector_size == self->setup.sector_size &&
+      (report->block_size == 0 || (vd_is_power_of_two(report->block_size) && report->block_size >= 512)) &&
+      (report->discard_granularity == 0 || vd_is_power_of_two(report->discard_granularity)))
+    return TRUE;
+  g_propagate_error(error, vd_worker_lost("says of the image what cannot be"));
+  return FALSE;
+}
+
+static void set_service(VdServing *self, VdService *service)
+{
+  g_autoptr(VdService) old = NULL;
+  g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&self->lock);
+
+  old = g_steal_pointer(&self->service);
+  self->service = service;
+  self->pid = service != NULL ? vd_service_pid(service) : 0;
+}
+
+gboolean vd_serving_start_worker(VdServing *self, int transport_fd, guint32 flags, GCancellable *cancellable,
+                                 GError **error)
+{
+  g_autofree int *images = g_new(int, self->n_images);
+  g_autofree VdServiceSpec *spec = g_new0(VdServiceSpec, 1);
+  g_autoptr(VdService) service = NULL;
+
+  if (!list_images(self, images, error))
+    return FALSE;
+  *spec = (VdServiceSpec){.program = self->program,
+                          .user_argument = self->user_argument,
+                          .socket_path = self->socket_path,
+                          .setup = self->setup,
+                          .transport_fd = transport_fd,
+                          .images = images,
+                          .n_images = (unsigned)self->n_images};
+  spec->setup.flags |= flags;
+  service = vd_service_start(spec, cancellable, error);
+  if (service == NULL)
+    return FALSE;
+  if (!check_report(self, vd_service_report(service), error)) {
+    vd_service_kill(service);
+    return FALSE;
+  }
+  set_service(self, g_steal_pointer(&service));
+  return vd_serving_save(self, error);
+}
+
+static gboolean take_files(VdServing *self, VdService *service, GError **error)
+{
+  g_autofree int *images = g_new(int, self->n_images);
+  int transport = -1;
+  gboolean fuse = self->setup.transport == VD_TRANSPORT_FUSE;
+  gboolean taken =
+      vd_service_take_files(service, fuse ? &transport : NULL, images, (unsigned)self->n_images, error);
+
+  for (gsize i = 0; i < self->n_images; i++) {
+    struct stat st;
+
+    vd_clear_fd(&self->images[i].fd);
+    if (images[i] >= 0 && fstat(images[i], &st) == 0 && st.st_dev == self->images[i].dev &&
+        st.st_ino == self->images[i].ino)
+      self->images[i].fd = vd_steal_fd(&images[i]);
+    vd_clear_fd(&images[i]);
+  }
+  if (transport >= 0)
+    vd_serving_set_fuse(self, transport);
+  return taken;
+}
+
+gboolean vd_serving_find_worker(VdServing *self, GError **error)
+{
+  g_autoptr(VdService) service = vd_service_connect(self->socket_path, error);
+  g_autoptr(GError) cause = NULL;
+
+  if (service == NULL)
+    return FALSE;
+  /* It serves all the same; only a successor of it cannot be had, or not so easily. */
+  if (vd_service_is_foreign(service))
+    g_warning("the worker of %s (pid %d) is of another version, and goes on", self->tag,
+              (int)vd_service_pid(service));
+  else if (!take_files(self, service, &cause))
+    g_warning("the worker of %s (pid %d) does not give its files: %s", self->tag,
+              (int)vd_service_pid(service), cause->message);
+  set_service(self, g_steal_pointer(&service));
+  return TRUE;
+}
+
+VdService *vd_serving_get_service(VdServing *self)
+{
+  g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&self->lock);
+
+  return self->service != NULL ? vd_service_ref(self->service) : NULL;
+}
+
+void vd_serving_set_fuse(VdServing *self, int fd)
+{
+  int old;
+
+  g_mutex_lock(&self->lock);
+  old = self->fuse_fd;
+  self->fuse_fd = fd;
+  g_mutex_unlock(&self->lock);
+  vd_clear_fd(&old);
+}
+
+int vd_serving_dup_fuse(VdServing *self)
+{
+  g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&self->lock);
+
+  return self->fuse_fd >= 0 ? fcntl(self->fuse_fd, F_DUPFD_CLOEXEC, 3) : -1;
+}
+
+void vd_serving_abort(VdServing *self)
+{
+  g_autoptr(VdService) service = vd_serving_get_service(self);
+
+  if (service != NULL)
+    vd_service_kill(service);
+  vd_serving_set_fuse(self, -1);
+}
+
+void vd_serving_end(VdServing *self)
+{
+  g_autoptr(VdService) service = vd_serving_get_service(self);
+  g_autoptr(GError) error = NULL;
+
+  vd_serving_set_fuse(self, -1);
+  if (service != NULL && !vd_service_wait(service, VD_CLOSE_DEADLINE_MS, NULL, &error)) {
+    g_warning("%s was not closed cleanly; what was flushed is in it: %s",
+              self->n_images > 0 ? self->images[0].path : self->tag, error->message);
+    vd_service_kill(service);
+  }
+  vd_serving_forget(self);
+}
+
+struct VdServingGuard {
+  VdServing *serving;
+  VdService *service;
+  GCancellable *over;
+  GThread *thread;
+};
+
+static gpointer guard_in_thread(gpointer data)
+{
+  VdServingGuard *self = data;
+
+  vd_service_wait(self->service, VD_SERVICE_READY_DEADLINE_MS, self->over, NULL);
+  if (!g_cancellable_is_cancelled(self->over))
+    vd_serving_abort(self->serving);
+  return NULL;
+}
+
+VdServingGuard *vd_serving_guard_new(VdServing *serving)
+{
+  VdServingGuard *self = g_new0(VdServingGuard, 1);
+
+  self->serving = vd_serving_ref(serving);
+  self->service = vd_serving_get_service(serving);
+  self->over = g_cancellable_new();
+  if (self->service != NULL)
+    self->thread = g_thread_new("serving-guard", guard_in_thread, self);
+  return self;
+}
+
+void vd_serving_guard_free(VdServingGuard *self)
+{
+  if (self == NULL)
+    return;
+  g_cancellable_cancel(self->over);
+  if (self->thread != NULL)
+    g_thread_join(self->thread);
+  g_clear_pointer(&self->service, vd_service_unref);
+  vd_serving_unref(self->serving);
+  g_object_unref(self->over);
+  g_free(self);
+}

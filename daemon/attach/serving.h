@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a device that a worker serves keeps for that worker's successors: the set-up, the descriptors of the
+ * chain, the FUSE connection, and a record in rundir/workers that outlives the service. Never a descriptor of
+ * /dev/ublkcN: while anybody holds one the kernel does not see that the worker has died. References may be
+ * taken and dropped in any thread; the functions block and belong in threads, except where it says otherwise.
+ */
+#pragma once
+
+#include "attach/device.h"
+#include "worker/service.h"
+
+typedef struct {
+  int fd;     /* -1: to be opened again by its path, which must lead to this very file */
+  char *path; /* absolute; when it was attached */
+  dev_t dev;
+  ino_t ino;
+} VdServingImage;
+
+typedef struct {
+  gatomicrefcount refs;
+  char *rundir, *tag, *program, *user_argument, *socket_path;
+  VdServeSetup setup;
+  VdServingImage *images;
+  gsize n_images;
+  /* Known as the device comes to be; changed by the thread that attaches or finds it, before others see it.
+   */
+  guint32 ublk_id; /* VD_UBLK_ANY_ID: none */
+  char *name;      /* loop3, ublkb0; or NULL */
+  guint64 diskseq; /* 0: not yet */
+  GMutex lock;     /* of what follows */
+  VdService *service;
+  int fuse_fd; /* the connection of the mount; -1: none */
+  pid_t pid;   /* of the worker as the record has it */
+} VdServing;
+
+/* Makes rundir/workers. Errors: NO_RESOURCES, IO. */
+VdServing *vd_serving_new(const VdAttachSpec *spec, VdTransport transport, GError **error);
+VdServing *vd_serving_ref(VdServing *self);
+void vd_serving_unref(VdServing *self);
+
+/* Whether this loop device shows the worker's file. By the kernel's number of the disk, once it is known: who
+ * may write to a loop device may give it any tag. */
+gboolean vd_serving_is_under(const VdServing *self, const char *tag, guint64 diskseq);
+
+/* The record, as things are now. Errors: IO. */
+gboolean vd_serving_save(VdServing *self, GError **error);
+void vd_serving_set_device(VdServing *self, const char *name, guint64 diskseq);
+/* Of every record: without worker, without descriptors. (transfer full) (element VdServing*) */
+GPtrArray *vd_serving_load(const char *rundir);
+
+/*
+ * Starts a worker, the first or a successor (flags: VD_SERVE_TAKEOVER, VD_SERVE_RESEND besides those of the
+ * set-up). transport_fd: borrowed. Errors: those of vd_service_start(); FILE_CHANGED (an image that has to be
+ * opened again is not there); WORKER_LOST also when it says what cannot be.
+ */
+gboolean vd_serving_start_worker(VdServing *self, int transport_fd, guint32 flags, GCancellable *cancellable,
+                                 GError **error);
+/* Connects to the worker that serves on, and takes the descriptors that it has. Errors: NOT_FOUND,
+ * WORKER_LOST, TIMED_OUT. */
+gboolean vd_serving_find_worker(VdServing *self, GError **error);
+/* (transfer full) or NULL. Does not block. */
+VdService *vd_serving_get_service(VdServing *self);
+/* Takes fd. Does not block. */
+void vd_serving_set_fuse(VdServing *self, int fd);
+/* A new descriptor of the connection, or -1. Does not block. */
+int vd_serving_dup_fuse(VdServing *self);
+
+/* Kills the worker and ends the FUSE connection: whoever waits for either goes on with an error. */
+void vd_serving_abort(VdServing *self);
+/* After the device is gone: waits until the worker has closed the image, kills it at VD_CLOSE_DEADLINE_MS,
+ * and removes socket and record. */
+void vd_serving_end(VdServing *self);
+/* Socket and record. */
+void vd_serving_forget(VdServing *self);
+
+/* While it exists, calls into the kernel that a worker has to answer cannot hang: when the worker ends, or
+ * after VD_SERVICE_READY_DEADLINE_MS, vd_serving_abort() is called. */
+typedef struct VdServingGuard VdServingGuard;
+VdServingGuard *vd_serving_guard_new(VdServing *serving);
+void vd_serving_guard_free(VdServingGuard *self);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdServing, vd_serving_unref)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdServingGuard, vd_serving_guard_free)

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "attach/supervise.h"
+
+#include "util/offload.h"
+
+struct VdSupervisor {
+  const VdRoute *route;
+  VdAttachment *attachment;                  /* ours */
+  VdService *service;                        /* that is watched */
+  gint64 took_over_at;                       /* monotonic, microseconds; 0: the first worker */
+  gint64 failures[VD_RECOVERY_MAX_FAILURES]; /* a ring; monotonic, 0: none */
+  guint next_failure;
+  GSource *pause;
+  gboolean stopped;
+  void (*failed)(gpointer user_data);
+  gpointer user_data;
+};
+
+static void attempt(VdSupervisor *self);
+
+static void supervisor_clear(VdSupervisor *self)
+{
+  vd_attachment_free(self->attachment);
+}
+
+static void supervisor_release(gpointer self)
+{
+  g_atomic_rc_box_release_full(self, (GDestroyNotify)supervisor_clear);
+}
+
+static void unwatch(VdSupervisor *self)
+{
+  if (self->service != NULL)
+    vd_service_watch(self->service, NULL, NULL);
+  g_clear_pointer(&self->service, vd_service_unref);
+}
+
+static gboolean is_over(const VdSupervisor *self)
+{
+  return self->stopped || !self->route->is_live(self->attachment);
+}
+
+static void note_failure(VdSupervisor *self)
+{
+  self->failures[self->next_failure] = g_get_monotonic_time();
+  self->next_failure = (self->next_failure + 1) % VD_RECOVERY_MAX_FAILURES;
+}
+
+/* The oldest of the last failures lies within the window. */
+static gboolean is_hopeless(const VdSupervisor *self)
+{
+  gint64 oldest = self->failures[self->next_failure];
+
+  return oldest != 0 && g_get_monotonic_time() - oldest < (gint64)VD_RECOVERY_WINDOW_MS * 1000;
+}
+
+static void on_worker_gone(VdService *service, gboolean closed, const GError *error, gpointer user_data)
+{
+  VdSupervisor *self = user_data;
+
+  g_clear_pointer(&self->service, vd_service_unref);
+  if (is_over(self))
+    return;
+  g_warning("the worker of %s (pid %d) has ended: %s", self->attachment->path, (int)vd_service_pid(service),
+            error != NULL ? error->message : "it was killed");
+  if (self->took_over_at != 0 &&
+      g_get_monotonic_time() - self->took_over_at < (gint64)VD_RECOVERY_PROOF_MS * 1000)
+    note_failure(self);
+  attempt(self);
+}
+
+static void watch(VdSupervisor *self)
+{
+  self->service = vd_serving_get_service(self->attachment->serving);
+  if (self->service != NULL)
+    vd_service_watch(self->service, on_worker_gone, self);
+}
+
+static gboolean on_pause_over(gpointer user_data)
+{
+  VdSupervisor *self = user_data;
+
+  g_clear_pointer(&self->pause, g_source_unref);
+  attempt(self);
+  return G_SOURCE_REMOVE;
+}
+
+static void recover_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  const VdSupervisor *self = data;
+  GError *error = NULL;
+
+  if (self->route->recover(self->attachment, &error))
+    g_task_return_boolean(task, TRUE);
+  else
+    g_task_return_error(task, error);
+}
+
+static void on_recovered(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  VdSupervisor *self = g_task_get_task_data(G_TASK(result));
+  g_autoptr(GError) error = NULL;
+  gboolean recovered = g_task_propagate_boolean(G_TASK(result), &error);
+
+  if (is_over(self))
+    return;
+  if (recovered) {
+    self->took_over_at = g_get_monotonic_time();
+    watch(self);
+    g_message("%s goes on with another worker (pid %d)", self->attachment->path,
+              self->service != NULL ? (int)vd_service_pid(self->service) : 0);
+    return;
+  }
+  g_warning("%s: no worker takes over: %s", self->attachment->path, error->message);
+  note_failure(self);
+  self->pause = g_timeout_source_new(is_hopeless(self) ? 0 : VD_RECOVERY_PAUSE_MS);
+  g_source_set_callback(self->pause, on_pause_over, self, NULL);
+  g_source_attach(self->pause, g_main_context_get_thread_default());
+}
+
+static void give_up_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  const VdSupervisor *self = data;
+
+  self->route->give_up(self->attachment);
+  g_task_return_boolean(task, TRUE);
+}
+
+static void on_given_up(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  VdSupervisor *self = g_task_get_task_data(G_TASK(result));
+
+  if (!self->stopped)
+    self->failed(self->user_data);
+}
+
+static void run(VdSupervisor *self, GTaskThreadFunc func, GAsyncReadyCallback done)
+{
+  g_autoptr(GTask) task = g_task_new(NULL, NULL, done, NULL);
+
+  g_task_set_task_data(task, g_atomic_rc_box_acquire(self), supervisor_release);
+  vd_offload(task, func);
+}
+
+static void attempt(VdSupervisor *self)
+{
+  if (is_over(self))
+    return;
+  if (!is_hopeless(self)) {
+    run(self, recover_in_thread, on_recovered);
+    return;
+  }
+  g_warning("%s is given up after %d failures: who reads or writes it gets errors", self->attachment->path,
+            VD_RECOVERY_MAX_FAILURES);
+  run(self, give_up_in_thread, on_given_up);
+}
+
+VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attachment,
+                                void (*failed)(gpointer user_data), gpointer user_data)
+{
+  VdSupervisor *self = g_atomic_rc_box_new0(VdSupervisor);
+
+  self->route = route;
+  self->attachment = vd_attachment_copy(attachment);
+  self->failed = failed;
+  self->user_data = user_data;
+  watch(self);
+  if (self->service == NULL)
+    attempt(self);
+  return self;
+}
+
+void vd_supervisor_free(VdSupervisor *self)
+{
+  if (self == NULL)
+    return;
+  self->stopped = TRUE;
+  unwatch(self);
+  if (self->pause != NULL) {
+    g_source_destroy(self->pause);
+    g_clear_pointer(&self->pause, g_source_unref);
+  }
+  supervisor_release(self);
+}
