@@ -226,6 +226,7 @@ VdService *vd_service_start(const VdServiceSpec *spec, GCancellable *cancellable
 {
   g_auto(StartGuard) guard = {0};
   g_autoptr(GSubprocess) process = NULL;
+  g_autoptr(GError) cause = NULL;
   VdTransport transport = (VdTransport)spec->setup.transport;
   vd_autofd listener = -1;
 
@@ -242,8 +243,14 @@ VdService *vd_service_start(const VdServiceSpec *spec, GCancellable *cancellable
     protect_from_oom(guard.service->pid);
     vd_scope_request(guard.service->pid);
   }
-  if (!send_all(guard.service, spec, listener, error) ||
-      !await_ready(guard.service, process, transport, cancellable, error))
+  if (!send_all(guard.service, spec, listener, &cause)) {
+    /* A line that broke means that it has ended, and how is the better thing to say. */
+    g_propagate_error(error, g_error_matches(cause, VIRTDISK_ERROR, VIRTDISK_ERROR_WORKER_LOST)
+                                 ? obituary(guard.service, process)
+                                 : g_steal_pointer(&cause));
+    return NULL;
+  }
+  if (!await_ready(guard.service, process, transport, cancellable, error))
     return NULL;
   guard.socket_path = NULL;
   return g_steal_pointer(&guard.service);
