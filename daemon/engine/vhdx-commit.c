@@ -309,8 +309,5 @@ void vd_vhdx_commit(VdLayer *base, VdUpdate *batch, void (*done)(void *user, int
   self->commit.done = done;
   self->commit.user = user;
   vd_vhdx_images_reset(&self->images);
-  if (self->broken)
-    finish(self, -EIO);
-  else
-    gather(self);
+  gather(self);
 }

@@ -35,6 +35,7 @@ static void vhdx_free(VdLayer *base)
   vd_vhdx_space_clear(self);
   free(self->journal.slot_memory);
   free(self->journal.entry);
+  free(self->journal.mirror);
   free(self->checkpoint.memory);
   free(self->images.memory);
   free(self->session.page);

@@ -113,11 +113,12 @@ typedef struct {
 } VdVhdxSlot;
 
 typedef struct {
-  uint64_t number, sequence, file_size;
+  uint64_t number, sequence, position, file_size;
 } VdVhdxMark;
 
 typedef enum {
   VD_VHDX_CHECKPOINT_IDLE,
+  VD_VHDX_CHECKPOINT_RESTORE,
   VD_VHDX_CHECKPOINT_FLUSH_LOG,
   VD_VHDX_CHECKPOINT_HOME,
   VD_VHDX_CHECKPOINT_FLUSH_HOME,
@@ -129,6 +130,7 @@ typedef struct {
   VdVhdxCheckpointState state;
   VdVhdxFlush flush;
   uint64_t sequence, position; /* what of the log goes home */
+  uint64_t failures;           /* of flushes, when that began */
   uint8_t *memory;             /* the pages as they were then, by offset */
   uint16_t order[VD_VHDX_SLOTS];
   uint64_t offsets[VD_VHDX_SLOTS];
@@ -146,6 +148,7 @@ typedef struct {
   uint64_t reusable;         /* before it no durable entry needs anything */
   uint64_t tail_carrier;     /* the first entry written that names this tail; 0: none yet */
   uint64_t written, durable; /* sequence numbers */
+  uint64_t durable_position; /* behind the last entry that is durable */
   uint64_t durable_size;     /* bytes of the file */
   uint64_t number;           /* of the last mark */
   VdVhdxMark marks[VD_VHDX_MARKS];
@@ -156,13 +159,22 @@ typedef struct {
   unsigned n_dirty;
   uint8_t *slot_memory;
 
+  /* A flush has failed: what was not durable may be lost, though it was written, and another flush will not
+   * say so. The live log is kept in memory, to be written again. */
+  bool suspect;
+  uint64_t failures;
+  uint8_t *mirror; /* VD_VHDX_LIVE_LOG bytes, by position */
+
   /* The entry that is being written. */
   uint8_t *entry;
   size_t entry_length;
   uint64_t entry_tail;
   VdIoOp parts[2];
-  unsigned parts_left;
+  unsigned parts_left; /* 0: no entry is being written */
   int result;
+  VdIoOp restore_op;
+  uint64_t restored; /* position */
+  VdVhdxThen restore_then;
   const VdVhdxImages *images;
   VdVhdxThen then;
   bool waiting; /* for room */
@@ -208,7 +220,6 @@ struct VdVhdxLayer {
   VdPages *pages;
   uint64_t file_size;  /* bytes that the file has */
   uint64_t whole_size; /* and that it has with what the log says: what is between them is zeros */
-  int broken;          /* -errno: the log cannot be trusted any more, nothing may be changed */
   /* From here on of images opened for writing. */
   uint8_t *memory;
   VdVhdxLater later;
@@ -307,13 +318,15 @@ void vd_vhdx_journal_write(VdVhdxLayer *self, const VdVhdxImages *images, VdVhdx
 void vd_vhdx_journal_resume(VdVhdxLayer *self, int result);
 /* An entry without effect that names the newest tail. */
 void vd_vhdx_journal_write_tail(VdVhdxLayer *self, VdVhdxThen then);
+/* Writes what is not durable again; then the log is not suspect any more. */
+void vd_vhdx_journal_restore(VdVhdxLayer *self, VdVhdxThen then);
 VdVhdxSlot *vd_vhdx_journal_slot(VdVhdxLayer *self, uint64_t offset);
 void vd_vhdx_journal_drop_slot(VdVhdxLayer *self, uint16_t index);
 /* What the flushes under way would say of the file's size is no longer true: it was cut. */
 void vd_vhdx_journal_forget_marks(VdVhdxLayer *self);
 uint64_t vd_vhdx_begin_flush(VdLayer *base);
 void vd_vhdx_flushed(VdLayer *base, uint64_t mark);
-/* A flush that fails leaves the layer broken. */
+/* One that fails makes the log suspect. */
 void vd_vhdx_flush(VdVhdxLayer *self, VdVhdxFlush *flush, VdVhdxThen then);
 
 /* vhdx-checkpoint.c */

@@ -269,7 +269,7 @@ VdStep vd_vhdx_place(VdLayer *base, uint64_t offset, uint64_t length, VdPlace *r
   VdVhdxBusy *busy = busy_find(&self->busy, placing.block);
   VdStep step;
 
-  if (self->broken || self->session.phase != VD_VHDX_BEGUN)
+  if (self->session.phase != VD_VHDX_BEGUN)
     return fail(&placing, -EIO);
   if (busy && busy->exclusive)
     return wait_on(&busy->waiters, &placing);

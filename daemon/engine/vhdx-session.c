@@ -170,7 +170,7 @@ void vd_vhdx_begin(VdLayer *base, void (*done)(void *user, int result), void *us
   VdVhdxSession *session = &self->session;
 
   if (session->phase != VD_VHDX_NOT_BEGUN) {
-    vd_vhdx_layer_later(self, done, user, session->phase == VD_VHDX_BEGUN ? self->broken : -EIO);
+    vd_vhdx_layer_later(self, done, user, session->phase == VD_VHDX_BEGUN ? 0 : -EIO);
     return;
   }
   session->done = done;

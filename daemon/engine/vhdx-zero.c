@@ -162,7 +162,7 @@ void vd_vhdx_zero(VdLayer *base, uint64_t first, uint64_t count, void (*done)(vo
   zeroing->waiter.wake = on_page;
   zeroing->done = done;
   zeroing->user = user;
-  if (self->broken || self->session.phase != VD_VHDX_BEGUN)
+  if (self->session.phase != VD_VHDX_BEGUN)
     finish(self, -EIO);
   else
     start_entry(self);
