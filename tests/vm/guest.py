@@ -18,7 +18,7 @@ import image
 HERE = os.path.dirname(os.path.realpath(__file__))
 SOURCE = os.path.realpath(os.path.join(HERE, "..", ".."))
 QEMU = "qemu-system-x86_64"
-BOOT_DEADLINE = 120  # seconds until the guest can run tests; it takes ten where nothing else runs
+BOOT_DEADLINE = 180  # seconds until the guest can run tests; it takes fifteen where nothing else runs
 PROBE_DEADLINE = 15
 SLACK = 60  # seconds beyond a test's own deadline, which the guest keeps, until the guest is taken for dead
 PASSES = 3  # boots of one test at most
