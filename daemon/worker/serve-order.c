@@ -148,19 +148,37 @@ static bool check_files(VdServeOrder *order, VdFormatError *ret_error)
   return true;
 }
 
+/* What was not read when we end would take our answer with it. */
+static void drain(int line)
+{
+  char byte;
+
+  shutdown(line, SHUT_RD);
+  while (recv(line, &byte, 1, MSG_DONTWAIT) > 0)
+    continue;
+}
+
+static bool receive_all(int line, VdServeOrder *order, VdFormatError *ret_error)
+{
+  if (!receive(line, &order->setup.header, sizeof order->setup, VD_SERVE_SETUP, NULL))
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_INTERNAL, 0, "",
+                               "the order to the worker: no set-up");
+  if (!check_setup(&order->setup, ret_error))
+    return false;
+  for (unsigned i = 0; i < order->setup.n_files; i++)
+    if (!receive_file(line, order, ret_error))
+      return false;
+  return check_files(order, ret_error);
+}
+
 bool vd_serve_receive_order(int line, VdServeOrder *ret_order, VdFormatError *ret_error)
 {
   ret_order->listen_fd = ret_order->transport_fd = -1;
   ret_order->n_images = 0;
   for (unsigned i = 0; i < VD_IO_MAX_FILES; i++)
     ret_order->images[i] = -1;
-  if (!receive(line, &ret_order->setup.header, sizeof ret_order->setup, VD_SERVE_SETUP, NULL))
-    return vd_format_error_set(ret_error, VIRTDISK_ERROR_INTERNAL, 0, "",
-                               "the order to the worker: no set-up");
-  if (!check_setup(&ret_order->setup, ret_error))
-    return false;
-  for (unsigned i = 0; i < ret_order->setup.n_files; i++)
-    if (!receive_file(line, ret_order, ret_error))
-      return false;
-  return check_files(ret_order, ret_error);
+  if (receive_all(line, ret_order, ret_error))
+    return true;
+  drain(line);
+  return false;
 }
