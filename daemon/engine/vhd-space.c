@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The space of a VHD that new blocks are handed out from. Whatever is ready reads as zeros, durably, and has
+ * its bitmap; where it comes from, and in which order it is made ready, stands in vhd-layer.h.
+ */
+#include "engine/vhd-layer.h"
+
+#include <errno.h>
+
+/* With fewer ready than this part of a step, more are made ready before they are asked for. */
+#define LOW_MARK 4
+/* What a table of another program may take behind ours, bytes; a bit for each block there can be, and more.
+ */
+#define FOREIGN_TABLE (UINT64_C(1) << 20)
+
+static uint64_t round_up(uint64_t value, uint64_t unit)
+{
+  return (value + unit - 1) / unit * unit;
+}
+
+uint64_t vd_vhd_space_position(const VdVhdLayer *self, uint64_t offset)
+{
+  uint32_t bitmap = self->shape.bitmap_length;
+
+  return self->space.aligned ? round_up(offset + bitmap, VD_VHD_ALIGNMENT) - bitmap
+                             : round_up(offset, VD_VHD_SECTOR);
+}
+
+uint64_t vd_vhd_space_stride(const VdVhdLayer *self)
+{
+  uint32_t bitmap = self->shape.bitmap_length;
+
+  return self->shape.block_size + (self->space.aligned ? round_up(bitmap, VD_VHD_ALIGNMENT) : bitmap);
+}
+
+static uint64_t end_of_structures(const VdVhdLayer *self)
+{
+  uint64_t end = 0;
+
+  for (unsigned i = 0; i < self->shape.n_ranges; i++) {
+    uint64_t range_end = self->shape.ranges[i].offset + self->shape.ranges[i].length;
+
+    end = range_end > end ? range_end : end;
+  }
+  return end;
+}
+
+/* Between the table and the first block other programs keep things of their own; with blocks behind them
+ * these are safe. */
+static uint64_t find_floor(const VdVhdLayer *self, const VdVhdBatUse *use, uint64_t trailer)
+{
+  uint64_t end = end_of_structures(self);
+
+  if (use->allocated > 0)
+    return use->lowest > end ? use->lowest : end;
+  return trailer < end + FOREIGN_TABLE ? trailer : end + FOREIGN_TABLE;
+}
+
+void vd_vhd_space_init(VdVhdLayer *self, const VdVhdFooters *footers, const VdVhdBatUse *use)
+{
+  VdVhdSpace *space = &self->space;
+  uint64_t trailer = footers->space_end;
+  uint64_t first = use->allocated > 0 ? use->lowest : trailer;
+  uint64_t blocks;
+
+  space->aligned = (first + self->shape.bitmap_length) % VD_VHD_ALIGNMENT == 0;
+  if (use->allocated == 0 && footers->trailer == VD_VHD_TRAILER_MISSING)
+    space->aligned = true;
+  space->floor = find_floor(self, use, trailer);
+  space->trailer = trailer;
+  space->next = vd_vhd_space_position(self, trailer);
+  space->stale = trailer;
+  blocks = VD_VHD_GROWTH / vd_vhd_space_stride(self);
+  blocks = blocks < VD_VHD_GROWTH_BLOCKS ? blocks : VD_VHD_GROWTH_BLOCKS;
+  space->growth = blocks > 0 ? (unsigned)blocks : 1;
+}
+
+uint64_t vd_vhd_space_end(const VdVhdLayer *self)
+{
+  uint64_t end = self->space.floor;
+
+  for (uint32_t block = 0; block < self->shape.blocks; block++) {
+    uint32_t sector = vd_vhd_bat_entry(self->table, block);
+    uint64_t block_end = vd_vhd_block_offset(sector) + self->shape.bitmap_length + self->shape.block_size;
+
+    if (sector != VD_VHD_BLOCK_NONE && block_end > end)
+      end = block_end;
+  }
+  return vd_vhd_space_position(self, end);
+}
+
+static void finish_refill(VdVhdLayer *self, int error)
+{
+  VdVhdSpace *space = &self->space;
+
+  space->refilling = false;
+  space->error = error == -EFBIG || error == -EDQUOT ? -ENOSPC : error;
+  space->n_to_fail = error < 0 ? space->n_waiting : 0;
+  space->n_waiting = 0;
+  vd_waiters_wake(&space->waiters);
+}
+
+static void add_ready(VdVhdSpace *space, uint64_t place)
+{
+  space->ready[(space->first_ready + space->n_ready++) % VD_VHD_READY] = place;
+}
+
+/* All that was being prepared is durable. */
+static void on_prepared(VdVhdLayer *self, int result)
+{
+  VdVhdSpace *space = &self->space;
+
+  if (result == 0)
+    space->stale = 0;
+  for (unsigned i = 0; i < space->n_preparing; i++)
+    if (result == 0)
+      add_ready(space, space->preparing[i]);
+    else if (space->recycling)
+      vd_vhd_space_free(self, (uint32_t)(space->preparing[i] / VD_VHD_SECTOR));
+  if (result == 0 && !space->recycling)
+    space->next += space->n_preparing * vd_vhd_space_stride(self);
+  finish_refill(self, result);
+}
+
+static void on_bitmaps_written(VdVhdLayer *self, int result)
+{
+  VdIoOp flush = vd_vhd_flush_op();
+
+  if (result < 0)
+    on_prepared(self, result);
+  else
+    vd_vhd_single_run(&self->space.single, self, &flush, on_prepared);
+}
+
+static bool next_bitmap(VdVhdLayer *self, unsigned slot, VdIoOp *op)
+{
+  VdVhdSpace *space = &self->space;
+
+  if (space->cursor == space->n_preparing)
+    return false;
+  op->kind = VD_IO_WRITE;
+  op->offset = space->preparing[space->cursor++];
+  op->length = self->shape.bitmap_length;
+  op->buffer = self->ones;
+  return true;
+}
+
+static void write_bitmaps(VdVhdLayer *self, int result)
+{
+  VdVhdSpace *space = &self->space;
+
+  if (result < 0 || self->type == VD_VHD_DIFFERENCING) {
+    on_bitmaps_written(self, result);
+    return;
+  }
+  space->cursor = 0;
+  space->pump.next = next_bitmap;
+  space->pump.then = on_bitmaps_written;
+  vd_vhd_pump_run(&space->pump, self);
+}
+
+/* What is being prepared reads as zeros but for an old trailer. */
+static void prepare(VdVhdLayer *self)
+{
+  VdVhdSpace *space = &self->space;
+  VdIoOp zeros = {
+      .kind = VD_IO_WRITE, .offset = space->stale, .length = VD_VHD_SECTOR, .buffer = self->zeros};
+
+  space->changed = true;
+  if (space->stale != 0 && space->stale < space->trailer)
+    vd_vhd_single_run(&space->single, self, &zeros, write_bitmaps);
+  else
+    write_bitmaps(self, 0);
+}
+
+/* Places behind one another, from the first that was never handed out. */
+static void choose_fresh(VdVhdLayer *self, unsigned count)
+{
+  VdVhdSpace *space = &self->space;
+
+  space->n_preparing = count;
+  for (unsigned i = 0; i < count; i++)
+    space->preparing[i] = space->next + i * vd_vhd_space_stride(self);
+}
+
+static void on_grown(VdVhdLayer *self, int result)
+{
+  VdVhdSpace *space = &self->space;
+
+  if (result < 0) {
+    finish_refill(self, result);
+    return;
+  }
+  space->stale = space->trailer;
+  space->trailer = space->new_trailer;
+  prepare(self);
+}
+
+static void on_trailer_written(VdVhdLayer *self, int result)
+{
+  VdIoOp flush = vd_vhd_flush_op();
+
+  if (result < 0)
+    on_grown(self, result);
+  else
+    vd_vhd_single_run(&self->space.single, self, &flush, on_grown);
+}
+
+static void grow(VdVhdLayer *self)
+{
+  VdVhdSpace *space = &self->space;
+  VdIoOp op = {.kind = VD_IO_WRITE, .length = VD_VHD_SECTOR, .buffer = self->footer};
+
+  space->new_trailer = space->next + space->n_preparing * vd_vhd_space_stride(self);
+  op.offset = space->new_trailer;
+  space->changed = true;
+  vd_vhd_single_run(&space->single, self, &op, on_trailer_written);
+}
+
+/* Blocks from the next place on whose sector the table can name. */
+static unsigned nameable(const VdVhdLayer *self, unsigned most)
+{
+  uint64_t limit = vd_vhd_block_offset(VD_VHD_BLOCK_NONE);
+  unsigned n = 0;
+
+  while (n < most && self->space.next + n * vd_vhd_space_stride(self) < limit)
+    n++;
+  return n;
+}
+
+static void choose_freed(VdVhdSpace *space)
+{
+  space->n_preparing = 0;
+  while (space->n_freed > 0 && space->n_preparing < space->growth)
+    space->preparing[space->n_preparing++] = vd_vhd_block_offset(space->freed[--space->n_freed]);
+}
+
+/* Given back in this session first, then what is before the trailer, then the file grows. False: there is no
+ * more. */
+static bool refill(VdVhdLayer *self)
+{
+  VdVhdSpace *space = &self->space;
+  uint64_t room = space->trailer > space->next ? space->trailer - space->next : 0;
+  unsigned count = nameable(self, space->growth);
+
+  if (space->n_freed == 0 && count == 0)
+    return false;
+  space->recycling = space->n_freed > 0;
+  if (space->recycling)
+    choose_freed(space);
+  else
+    choose_fresh(self, count);
+  space->refilling = true;
+  if (space->recycling || room >= count * vd_vhd_space_stride(self))
+    prepare(self);
+  else
+    grow(self);
+  return true;
+}
+
+static bool take_kept(VdVhdSpace *space, uint32_t block, uint64_t *ret_place)
+{
+  for (unsigned i = 0; i < space->n_kept; i++)
+    if (space->kept[i].block == block) {
+      *ret_place = space->kept[i].place;
+      space->kept[i] = space->kept[--space->n_kept];
+      return true;
+    }
+  return false;
+}
+
+VdStep vd_vhd_space_take(VdVhdLayer *self, uint32_t block, uint64_t *ret_place, VdWaiter *waiter,
+                         int *ret_error)
+{
+  VdVhdSpace *space = &self->space;
+
+  if (take_kept(space, block, ret_place))
+    return VD_STEP_DONE;
+  if (space->n_ready > 0) {
+    *ret_place = space->ready[space->first_ready];
+    space->first_ready = (space->first_ready + 1) % VD_VHD_READY;
+    space->n_ready--;
+    if (space->n_ready < space->growth / LOW_MARK && !space->refilling)
+      refill(self);
+    return VD_STEP_DONE;
+  }
+  *ret_error = space->error;
+  if (space->n_to_fail > 0) {
+    space->n_to_fail--;
+    return VD_STEP_FAILED;
+  }
+  if (!space->refilling && !refill(self)) {
+    *ret_error = -ENOSPC;
+    return VD_STEP_FAILED;
+  }
+  space->n_waiting++;
+  vd_waiters_add(&space->waiters, waiter);
+  return VD_STEP_WAIT;
+}
+
+void vd_vhd_space_keep(VdVhdLayer *self, uint32_t block, uint64_t place)
+{
+  VdVhdSpace *space = &self->space;
+
+  if (space->n_kept < VD_VHD_KEPT)
+    space->kept[space->n_kept++] = (VdVhdKept){.block = block, .place = place};
+}
+
+void vd_vhd_space_free(VdVhdLayer *self, uint32_t sector)
+{
+  VdVhdSpace *space = &self->space;
+
+  if (space->n_freed < space->max_freed)
+    space->freed[space->n_freed++] = sector;
+}
