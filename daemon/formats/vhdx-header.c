@@ -130,8 +130,10 @@ static bool read_copy(const VdReader *reader, unsigned slot, Copy *copy, VdForma
 /* An unknown version is worth more to the reader than a wrong checksum of the other copy. */
 static const VdFormatError *error_of(const Copy copies[2])
 {
-  return copies[1].error.code == VIRTDISK_ERROR_VHD_FORMAT_UNSUPPORTED_VERSION ? &copies[1].error
-                                                                               : &copies[0].error;
+  bool second = copies[0].error.code != VIRTDISK_ERROR_VHD_FORMAT_UNSUPPORTED_VERSION &&
+                copies[1].error.code == VIRTDISK_ERROR_VHD_FORMAT_UNSUPPORTED_VERSION;
+
+  return &copies[second ? 1 : 0].error;
 }
 
 static const Copy *current_of(const Copy copies[2], VdFormatError *ret_error)

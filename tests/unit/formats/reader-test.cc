@@ -73,3 +73,17 @@ TEST(Reader, OnlyRegularFiles)
   EXPECT_FALSE(vd_reader_init(&reader, ends[0], &error));
   EXPECT_EQ(error.code, VIRTDISK_ERROR_IO);
 }
+
+TEST(Reader, HolesAreSkipped)
+{
+  images::File file(images::Bytes(4096, 1), 1 << 20);
+  VdFormatError error;
+  VdReader reader;
+
+  file.put(512 << 10, images::Bytes(4096, 1));
+  ASSERT_TRUE(vd_reader_init(&reader, file.fd(), &error));
+  EXPECT_EQ(vd_reader_next_data(&reader, 0), 0u);
+  EXPECT_EQ(vd_reader_next_data(&reader, 8192), 512u << 10);
+  EXPECT_EQ(vd_reader_next_data(&reader, 520 << 10), UINT64_MAX);
+  EXPECT_EQ(vd_reader_next_data(&reader, 1 << 20), UINT64_MAX);
+}

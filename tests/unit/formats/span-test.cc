@@ -78,3 +78,33 @@ TEST(Span, SumLeavesOutWhatItIsTold)
   EXPECT_EQ(vd_span_sum(&span, 1, 2), 5u);
   EXPECT_EQ(vd_span_sum(&span, 3, SIZE_MAX), 6u);
 }
+
+TEST(Span, ZerosAreFound)
+{
+  uint8_t bytes[16] = {0};
+  VdSpan span = {"test", bytes, sizeof bytes, 0};
+
+  EXPECT_TRUE(vd_span_is_zero(&span, 0, 16));
+  EXPECT_TRUE(vd_span_is_zero(&span, 16, 0));
+  EXPECT_FALSE(vd_span_is_zero(&span, 1, 16)) << "not all of it is there";
+  EXPECT_FALSE(vd_span_is_zero(&span, SIZE_MAX, 1));
+  for (size_t i = 4; i < 12; i++) {
+    bytes[i] = 1;
+    EXPECT_FALSE(vd_span_is_zero(&span, 4, 8)) << i;
+    EXPECT_TRUE(vd_span_is_zero(&span, 0, 4)) << i;
+    bytes[i] = 0;
+  }
+}
+
+TEST(Span, APartIsNeverLargerThanTheWhole)
+{
+  const uint8_t bytes[16] = {0, 1, 2, 3, 4, 5};
+  VdSpan span = {"test", bytes, sizeof bytes, 1000}, part = vd_span_part(&span, "part", 4, 8);
+
+  EXPECT_STREQ(part.structure, "part");
+  EXPECT_EQ(part.data, &bytes[4]);
+  EXPECT_EQ(part.length, 8u);
+  EXPECT_EQ(part.file_offset, 1004u);
+  EXPECT_EQ(vd_span_part(&span, "part", 12, 8).length, 4u);
+  EXPECT_EQ(vd_span_part(&span, "part", SIZE_MAX, SIZE_MAX).length, 0u);
+}
