@@ -31,6 +31,10 @@ static const GOptionEntry entries[] = {
     {"offset", 0, 0, G_OPTION_ARG_STRING, &given.offset, "Show the disk from here on", "SIZE"},
     {"size", 0, 0, G_OPTION_ARG_STRING, &given.size, "Show this much of the disk", "SIZE"},
     {"no-automount", 0, 0, G_OPTION_ARG_NONE, &given.no_automount, "Ask the desktop not to mount it", NULL},
+    {"route", 0, 0, G_OPTION_ARG_STRING, &given.route, "loop, ublk or fuse; by default the best there is",
+     "ROUTE"},
+    {"zero-copy", 0, 0, G_OPTION_ARG_NONE, &given.zero_copy, "With ublk: spare a copy where the kernel can",
+     NULL},
     {NULL},
 };
 
@@ -97,6 +101,14 @@ static gboolean set_sector_size(VirtdiskAttachParameters *parameters, gint size,
   return TRUE;
 }
 
+static gboolean set_route(VirtdiskAttachParameters *parameters, const char *route, GError **error)
+{
+  if (!vd_value_check_route("--route", route, error))
+    return FALSE;
+  virtdisk_attach_parameters_set_route(parameters, route);
+  return TRUE;
+}
+
 static void set_flags(VirtdiskAttachParameters *parameters, const VdAttachOptions *options,
                       const VdAttachRange *range)
 {
@@ -119,11 +131,14 @@ VirtdiskAttachParameters *vd_attach_make_parameters(const VdAttachOptions *optio
     virtdisk_attach_parameters_set_read_only(parameters, TRUE);
   if (options->detach_on_unmount)
     virtdisk_attach_parameters_set_detach_on_unmount(parameters, TRUE);
+  if (options->zero_copy)
+    virtdisk_attach_parameters_set_zero_copy(parameters, TRUE);
   if (options->scan != VD_SCAN_DEFAULT)
     virtdisk_attach_parameters_set_partition_scan(parameters, options->scan == VD_SCAN_YES);
   if ((options->lifetime != NULL && !set_lifetime(parameters, options->lifetime, error)) ||
       (options->format != NULL && !set_format(parameters, options->format, error)) ||
       (options->sector_size != 0 && !set_sector_size(parameters, options->sector_size, error)) ||
+      (options->route != NULL && !set_route(parameters, options->route, error)) ||
       !set_node(parameters, options, error))
     return NULL;
   set_flags(parameters, options, range);

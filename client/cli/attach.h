@@ -17,6 +17,8 @@ typedef struct {
   char *owner, *group, *mode;
   char *offset, *size;
   gboolean no_automount;
+  char *route;
+  gboolean zero_copy;
 } VdAttachOptions;
 
 /* Where the device begins and ends in the disk, in bytes. */

@@ -32,7 +32,7 @@ static gboolean set_format(VirtdiskOpenParameters *parameters, VirtdiskDisk *dis
 }
 
 /* What is attached for longer than a handle can only be opened with DETACH in the mask. */
-static VirtdiskHandle *open_image(VdCli *cli, const VdKnown *known, GError **error)
+static VirtdiskHandle *open_as(VdCli *cli, const VdKnown *known, VirtdiskOpenFlags flags, GError **error)
 {
   g_autoptr(VirtdiskOpenParameters) parameters = virtdisk_open_parameters_new();
   VirtdiskAccessMask mask = VIRTDISK_ACCESS_GET_INFO | (known->disk != NULL ? VIRTDISK_ACCESS_DETACH : 0);
@@ -40,8 +40,42 @@ static VirtdiskHandle *open_image(VdCli *cli, const VdKnown *known, GError **err
   virtdisk_open_parameters_set_rw_depth(parameters, 0);
   if (!set_format(parameters, known->disk, error))
     return NULL;
-  return virtdisk_client_open_virtual_disk(cli->client, known->path, mask, VIRTDISK_OPEN_NONE, parameters,
+  return virtdisk_client_open_virtual_disk(cli->client, known->path, mask, flags, parameters,
                                            cli->cancellable, error);
+}
+
+static gboolean is_about_parents(const GError *error)
+{
+  static const VirtdiskError codes[] = {
+      VIRTDISK_ERROR_VHD_PARENT_VHD_NOT_FOUND,
+      VIRTDISK_ERROR_VHD_CHILD_PARENT_ID_MISMATCH,
+      VIRTDISK_ERROR_VHD_CHILD_PARENT_TIMESTAMP_MISMATCH,
+      VIRTDISK_ERROR_VHD_PARENT_VHD_ACCESS_DENIED,
+      VIRTDISK_ERROR_VHD_CHILD_PARENT_SIZE_MISMATCH,
+      VIRTDISK_ERROR_VHD_DIFFERENCING_CHAIN_CYCLE_DETECTED,
+      VIRTDISK_ERROR_VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT,
+  };
+
+  for (gsize i = 0; i < G_N_ELEMENTS(codes); i++)
+    if (g_error_matches(error, VIRTDISK_ERROR, (gint)codes[i]))
+      return TRUE;
+  return FALSE;
+}
+
+/* An image whose parents are not to be had can still be looked at, and that is when people look. */
+static VirtdiskHandle *open_image(VdCli *cli, VdKnown *known, GError **error)
+{
+  g_autoptr(GError) cause = NULL;
+  VirtdiskHandle *handle = open_as(cli, known, VIRTDISK_OPEN_NONE, &cause);
+
+  if (handle != NULL)
+    return handle;
+  if (!is_about_parents(cause)) {
+    g_propagate_error(error, g_steal_pointer(&cause));
+    return NULL;
+  }
+  known->parents_missing = g_strdup(cause->message);
+  return open_as(cli, known, VIRTDISK_OPEN_NO_PARENTS, error);
 }
 
 /* A kind that means nothing for this format is passed over. */

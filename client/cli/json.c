@@ -105,8 +105,19 @@ static void set_size(JsonObject *object, const char *name, guint64 value)
   json_object_set_int_member(object, name, (gint64)MIN(value, (guint64)G_MAXINT64));
 }
 
+static JsonArray *strings_to_json(char **strings)
+{
+  JsonArray *array = json_array_new();
+
+  for (gsize i = 0; strings[i] != NULL; i++)
+    json_array_add_string_element(array, strings[i]);
+  return array;
+}
+
 static void add_image(JsonObject *object, VirtdiskDisk *disk)
 {
+  g_auto(GStrv) parents = virtdisk_disk_dup_parents(disk);
+
   json_object_set_string_member(object, "format", virtdisk_disk_get_format(disk));
   json_object_set_int_member(object, "device-id", virtdisk_disk_get_device_id(disk));
   json_object_set_string_member(object, "vendor-id", virtdisk_disk_get_vendor_id(disk));
@@ -117,6 +128,8 @@ static void add_image(JsonObject *object, VirtdiskDisk *disk)
   set_size(object, "sector-size", virtdisk_disk_get_sector_size(disk));
   set_size(object, "physical-sector-size", virtdisk_disk_get_physical_sector_size(disk));
   json_object_set_string_member(object, "identifier", virtdisk_disk_get_identifier(disk));
+  json_object_set_int_member(object, "depth", virtdisk_disk_get_depth(disk));
+  json_object_set_array_member(object, "parents", strings_to_json(parents));
   json_object_set_string_member(object, "origin-url", virtdisk_disk_get_origin_url(disk));
 }
 

@@ -27,6 +27,7 @@ void vd_known_clear(VdKnown *self)
 {
   g_free(self->path);
   g_free(self->unopened);
+  g_free(self->parents_missing);
   g_clear_object(&self->disk);
   g_clear_pointer(&self->dependencies, g_ptr_array_unref);
   for (gsize i = 0; i < VD_INFO_N_KINDS; i++)
@@ -96,6 +97,27 @@ static void show_storage(const VdKnown *self)
   if (kinds[VIRTDISK_INFO_VIRTUAL_DISK_ID] != NULL)
     vd_output_pair("Disk identifier",
                    virtdisk_info_get_virtual_disk_id(kinds[VIRTDISK_INFO_VIRTUAL_DISK_ID]));
+}
+
+/* The whole chain of an attached disk; else the parent, or where it was looked for. */
+static void show_parents(const VdKnown *self)
+{
+  VirtdiskInfo *location = self->kinds[VIRTDISK_INFO_PARENT_LOCATION];
+  VirtdiskInfo *identifier = self->kinds[VIRTDISK_INFO_PARENT_IDENTIFIER];
+  g_auto(GStrv) paths = NULL;
+  gboolean found = TRUE;
+
+  if (self->disk != NULL && virtdisk_disk_get_depth(self->disk) > 1) {
+    paths = virtdisk_disk_dup_parents(self->disk);
+  } else if (location != NULL) {
+    paths = virtdisk_info_dup_parent_locations(location);
+    found = virtdisk_info_get_parent_resolved(location);
+  }
+  for (gsize i = 0; paths != NULL && paths[i] != NULL; i++)
+    vd_output_pair(found ? "Parent" : "Parent expected at", paths[i]);
+  if (identifier != NULL)
+    vd_output_pair("Parent identifier", virtdisk_info_get_parent_identifier(identifier));
+  vd_output_pair("Parents missing", self->parents_missing);
 }
 
 static void show_sizes(const VdKnown *self)
@@ -234,6 +256,7 @@ void vd_known_show_text(const VdKnown *self)
 {
   vd_output_pair("Image", self->path);
   show_storage(self);
+  show_parents(self);
   show_sizes(self);
   show_other_kinds(self);
   vd_output_pair("Not opened", self->unopened);
@@ -291,6 +314,8 @@ void vd_known_show_json(const VdKnown *self)
   vd_output_json_set_path(object, self->path);
   json_object_set_boolean_member(object, "attached", self->disk != NULL);
   json_object_set_object_member(object, "information", kinds_to_json(self));
+  if (self->parents_missing != NULL)
+    json_object_set_string_member(object, "parents-missing", self->parents_missing);
   if (self->unopened != NULL)
     json_object_set_string_member(object, "not-opened", self->unopened);
   if (self->disk != NULL)

@@ -11,6 +11,7 @@ typedef struct {
   VirtdiskDisk *disk;                   /* or NULL: not attached */
   VirtdiskInfo *kinds[VD_INFO_N_KINDS]; /* by VirtdiskInfoVersion; NULL: means nothing for this format */
   GPtrArray *dependencies;              /* VirtdiskDependency, or NULL */
+  char *parents_missing;                /* why the parents could not be opened, or NULL */
   char *unopened;                       /* why the image could not be opened, or NULL */
 } VdKnown;
 

@@ -5,7 +5,7 @@
 #include "values.h"
 
 static const VdVerb *const verbs[] = {
-    &vd_verb_attach,  &vd_verb_detach, &vd_verb_info,    &vd_verb_list,
+    &vd_verb_attach,  &vd_verb_create, &vd_verb_detach,  &vd_verb_info, &vd_verb_list,
     &vd_verb_monitor, &vd_verb_mount,  &vd_verb_unmount, NULL,
 };
 
@@ -151,7 +151,8 @@ char *vd_options_get_help(const VdVerb *verb)
     g_option_context_set_description(context, "Exit codes and everything else: virtdisk(1)");
   } else {
     append_verbs(verbs_text);
-    g_option_context_set_summary(context, "Attach disk images as block devices, look into them, mount them");
+    g_option_context_set_summary(
+        context, "Create disk images, attach them as block devices, look into them, mount them");
     g_option_context_set_description(context, verbs_text->str);
   }
   return g_option_context_get_help(context, FALSE, NULL);

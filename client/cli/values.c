@@ -129,6 +129,13 @@ gboolean vd_value_check_lifetime(const char *option, const char *text, GError **
   return g_strv_contains(words, text) || bad_value(option, text, "session, permanent or boot", error);
 }
 
+gboolean vd_value_check_route(const char *option, const char *text, GError **error)
+{
+  static const char *const words[] = {"loop", "ublk", "fuse", NULL};
+
+  return g_strv_contains(words, text) || bad_value(option, text, "loop, ublk or fuse", error);
+}
+
 char *vd_value_format_size(guint64 bytes)
 {
   static const char letters[] = "KMGTPE";

@@ -21,6 +21,8 @@ gboolean vd_value_parse_format(const char *option, const char *text, VirtdiskDev
                                const char **ret_vendor, GError **error);
 /* session, permanent or boot. */
 gboolean vd_value_check_lifetime(const char *option, const char *text, GError **error);
+/* loop, ublk or fuse. */
+gboolean vd_value_check_route(const char *option, const char *text, GError **error);
 
 /* 700MiB, 1.5GiB, 512B: no space, so that it stays one field in a pipe. (transfer full) */
 char *vd_value_format_size(guint64 bytes);

@@ -69,6 +69,16 @@ G_DECLARE_FINAL_TYPE(VirtdiskDisk, virtdisk_disk, VIRTDISK, DISK, GObject)
  */
 G_DECLARE_FINAL_TYPE(VirtdiskOpenParameters, virtdisk_open_parameters, VIRTDISK, OPEN_PARAMETERS, GObject)
 
+#define VIRTDISK_TYPE_CREATE_PARAMETERS (virtdisk_create_parameters_get_type())
+/**
+ * VirtdiskCreateParameters:
+ *
+ * CREATE_VIRTUAL_DISK_PARAMETERS but for the size, and VIRTUAL_STORAGE_TYPE. What is not set is not sent, so
+ * that the service's default holds. Not to be changed by one thread while another uses it.
+ */
+G_DECLARE_FINAL_TYPE(VirtdiskCreateParameters, virtdisk_create_parameters, VIRTDISK, CREATE_PARAMETERS,
+                     GObject)
+
 #define VIRTDISK_TYPE_ATTACH_PARAMETERS (virtdisk_attach_parameters_get_type())
 /**
  * VirtdiskAttachParameters:
@@ -297,6 +307,57 @@ void virtdisk_client_open_virtual_disk_async(VirtdiskClient *client, const char 
  */
 VirtdiskHandle *virtdisk_client_open_virtual_disk_finish(VirtdiskClient *client, GAsyncResult *result,
                                                          GError **error);
+
+/**
+ * virtdisk_client_create_virtual_disk:
+ * @client: a client
+ * @path: (type filename): the new image; must not exist
+ * @access_mask: rights of the handle; %VIRTDISK_ACCESS_NONE with version 2 parameters
+ * @flags: CREATE_VIRTUAL_DISK_FLAG; %VIRTDISK_CREATE_NONE makes a dynamic image, or with a parent a
+ * differencing one
+ * @maximum_size: size of the disk in bytes; 0 with a parent
+ * @parameters: (nullable): %NULL is version 1, the format by the extension of @path
+ * @cancellable: (nullable): ends the waiting
+ * @error: place for the error
+ *
+ * CreateVirtualDisk. The service makes the file with the caller's rights; it appears whole or not at all.
+ *
+ * Returns: (transfer full): an open handle, or %NULL with @error set. Any thread.
+ */
+VirtdiskHandle *virtdisk_client_create_virtual_disk(VirtdiskClient *client, const char *path,
+                                                    VirtdiskAccessMask access_mask, VirtdiskCreateFlags flags,
+                                                    guint64 maximum_size,
+                                                    VirtdiskCreateParameters *parameters,
+                                                    GCancellable *cancellable, GError **error);
+
+/**
+ * virtdisk_client_create_virtual_disk_async:
+ * @client: a client
+ * @path: (type filename): the new image
+ * @access_mask: rights of the handle
+ * @flags: CREATE_VIRTUAL_DISK_FLAG
+ * @maximum_size: size of the disk in bytes
+ * @parameters: (nullable): see virtdisk_client_create_virtual_disk()
+ * @cancellable: (nullable): ends the waiting
+ * @callback: (scope async): called when done
+ * @user_data: for @callback
+ */
+void virtdisk_client_create_virtual_disk_async(VirtdiskClient *client, const char *path,
+                                               VirtdiskAccessMask access_mask, VirtdiskCreateFlags flags,
+                                               guint64 maximum_size, VirtdiskCreateParameters *parameters,
+                                               GCancellable *cancellable, GAsyncReadyCallback callback,
+                                               gpointer user_data);
+
+/**
+ * virtdisk_client_create_virtual_disk_finish:
+ * @client: a client
+ * @result: what the callback got
+ * @error: place for the error
+ *
+ * Returns: (transfer full): the handle, or %NULL with @error set.
+ */
+VirtdiskHandle *virtdisk_client_create_virtual_disk_finish(VirtdiskClient *client, GAsyncResult *result,
+                                                           GError **error);
 
 /**
  * virtdisk_client_open_virtual_disk_fd:
@@ -730,6 +791,80 @@ VirtdiskInfo *virtdisk_handle_get_virtual_disk_information_finish(VirtdiskHandle
                                                                   GAsyncResult *result, GError **error);
 
 /**
+ * virtdisk_handle_add_virtual_disk_parent:
+ * @handle: a handle that was opened with %VIRTDISK_OPEN_CUSTOM_DIFF_CHAIN, read-only, version 2
+ * @path: (type filename): the next image of the chain, nearest first
+ * @cancellable: (nullable): ends the waiting
+ * @error: place for the error
+ *
+ * AddVirtualDiskParent. The images themselves are not changed.
+ *
+ * Returns: %TRUE, or %FALSE with @error set. Any thread.
+ */
+gboolean virtdisk_handle_add_virtual_disk_parent(VirtdiskHandle *handle, const char *path,
+                                                 GCancellable *cancellable, GError **error);
+
+/**
+ * virtdisk_handle_add_virtual_disk_parent_async:
+ * @handle: a handle
+ * @path: (type filename): the next image of the chain, nearest first
+ * @cancellable: (nullable): ends the waiting
+ * @callback: (scope async): called when done
+ * @user_data: for @callback
+ */
+void virtdisk_handle_add_virtual_disk_parent_async(VirtdiskHandle *handle, const char *path,
+                                                   GCancellable *cancellable, GAsyncReadyCallback callback,
+                                                   gpointer user_data);
+
+/**
+ * virtdisk_handle_add_virtual_disk_parent_finish:
+ * @handle: a handle
+ * @result: what the callback got
+ * @error: place for the error
+ *
+ * Returns: %TRUE, or %FALSE with @error set.
+ */
+gboolean virtdisk_handle_add_virtual_disk_parent_finish(VirtdiskHandle *handle, GAsyncResult *result,
+                                                        GError **error);
+
+/**
+ * virtdisk_handle_add_virtual_disk_parent_fd:
+ * @handle: a handle that was opened with %VIRTDISK_OPEN_CUSTOM_DIFF_CHAIN, read-only, version 2
+ * @fd: a descriptor of it, open for reading; stays the caller's
+ * @cancellable: (nullable): ends the waiting
+ * @error: place for the error
+ *
+ * AddVirtualDiskParent for a file that the caller opened.
+ *
+ * Returns: %TRUE, or %FALSE with @error set. Any thread.
+ */
+gboolean virtdisk_handle_add_virtual_disk_parent_fd(VirtdiskHandle *handle, int fd, GCancellable *cancellable,
+                                                    GError **error);
+
+/**
+ * virtdisk_handle_add_virtual_disk_parent_fd_async:
+ * @handle: a handle
+ * @fd: a descriptor of it, open for reading; stays the caller's
+ * @cancellable: (nullable): ends the waiting
+ * @callback: (scope async): called when done
+ * @user_data: for @callback
+ */
+void virtdisk_handle_add_virtual_disk_parent_fd_async(VirtdiskHandle *handle, int fd,
+                                                      GCancellable *cancellable, GAsyncReadyCallback callback,
+                                                      gpointer user_data);
+
+/**
+ * virtdisk_handle_add_virtual_disk_parent_fd_finish:
+ * @handle: a handle
+ * @result: what the callback got
+ * @error: place for the error
+ *
+ * Returns: %TRUE, or %FALSE with @error set.
+ */
+gboolean virtdisk_handle_add_virtual_disk_parent_fd_finish(VirtdiskHandle *handle, GAsyncResult *result,
+                                                           GError **error);
+
+/**
  * virtdisk_handle_close:
  * @handle: a handle
  * @cancellable: (nullable): ends the waiting
@@ -844,6 +979,19 @@ guint virtdisk_disk_get_physical_sector_size(VirtdiskDisk *disk);
  * Returns: (transfer none): GUID of the image, or "".
  */
 const char *virtdisk_disk_get_identifier(VirtdiskDisk *disk);
+/**
+ * virtdisk_disk_get_depth:
+ * @disk: a disk
+ * Returns: images of its chain; 1 without a parent.
+ */
+guint virtdisk_disk_get_depth(VirtdiskDisk *disk);
+/**
+ * virtdisk_disk_dup_parents:
+ * @disk: a disk
+ * Returns: (transfer full) (array zero-terminated=1): its parents for display, nearest first. Free with
+ * g_strfreev().
+ */
+char **virtdisk_disk_dup_parents(VirtdiskDisk *disk);
 /**
  * virtdisk_disk_get_device:
  * @disk: a disk
@@ -1002,11 +1150,116 @@ void virtdisk_open_parameters_set_resiliency_guid(VirtdiskOpenParameters *parame
  */
 void virtdisk_open_parameters_set_snapshot_id(VirtdiskOpenParameters *parameters, const char *guid);
 /**
+ * virtdisk_open_parameters_set_ignore_parent_timestamp:
+ * @parameters: the parameters
+ * @ignore_parent_timestamp: take a parent with the right id also if its time is another than the child
+ * remembers, as after copying it
+ */
+void virtdisk_open_parameters_set_ignore_parent_timestamp(VirtdiskOpenParameters *parameters,
+                                                          gboolean ignore_parent_timestamp);
+/**
  * virtdisk_open_parameters_to_variant:
  * @parameters: the parameters
  * Returns: (transfer full): what goes over the bus, a value of type a{sv}.
  */
 GVariant *virtdisk_open_parameters_to_variant(VirtdiskOpenParameters *parameters);
+
+/* ---- VirtdiskCreateParameters ---- */
+
+/**
+ * virtdisk_create_parameters_new:
+ * Returns: (transfer full): parameters with nothing set.
+ */
+VirtdiskCreateParameters *virtdisk_create_parameters_new(void);
+/**
+ * virtdisk_create_parameters_set_version:
+ * @parameters: the parameters
+ * @version: 1 (the service's default) or 2
+ */
+void virtdisk_create_parameters_set_version(VirtdiskCreateParameters *parameters, guint version);
+/**
+ * virtdisk_create_parameters_set_device_id:
+ * @parameters: the parameters
+ * @device_id: the format, %VIRTDISK_DEVICE_VHD or %VIRTDISK_DEVICE_VHDX; by default the extension says it
+ */
+void virtdisk_create_parameters_set_device_id(VirtdiskCreateParameters *parameters,
+                                              VirtdiskDeviceId device_id);
+/**
+ * virtdisk_create_parameters_set_vendor_id:
+ * @parameters: the parameters
+ * @vendor_id: (nullable): GUID
+ */
+void virtdisk_create_parameters_set_vendor_id(VirtdiskCreateParameters *parameters, const char *vendor_id);
+/**
+ * virtdisk_create_parameters_set_provider_specific_flags:
+ * @parameters: the parameters
+ * @flags: 0
+ */
+void virtdisk_create_parameters_set_provider_specific_flags(VirtdiskCreateParameters *parameters,
+                                                            guint flags);
+/**
+ * virtdisk_create_parameters_set_unique_id:
+ * @parameters: the parameters
+ * @guid: (nullable): identifier of the image; by default a random one
+ */
+void virtdisk_create_parameters_set_unique_id(VirtdiskCreateParameters *parameters, const char *guid);
+/**
+ * virtdisk_create_parameters_set_block_size:
+ * @parameters: the parameters
+ * @block_size: bytes, 0 for the format's default
+ */
+void virtdisk_create_parameters_set_block_size(VirtdiskCreateParameters *parameters, guint block_size);
+/**
+ * virtdisk_create_parameters_set_sector_size:
+ * @parameters: the parameters
+ * @sector_size: logical sector in bytes, 512 or 4096
+ */
+void virtdisk_create_parameters_set_sector_size(VirtdiskCreateParameters *parameters, guint sector_size);
+/**
+ * virtdisk_create_parameters_set_physical_sector_size:
+ * @parameters: the parameters
+ * @sector_size: physical sector in bytes; version 2
+ */
+void virtdisk_create_parameters_set_physical_sector_size(VirtdiskCreateParameters *parameters,
+                                                         guint sector_size);
+/**
+ * virtdisk_create_parameters_set_open_flags:
+ * @parameters: the parameters
+ * @flags: OPEN_VIRTUAL_DISK_FLAG of the handle; version 2
+ */
+void virtdisk_create_parameters_set_open_flags(VirtdiskCreateParameters *parameters, VirtdiskOpenFlags flags);
+/**
+ * virtdisk_create_parameters_set_parent_device_id:
+ * @parameters: the parameters
+ * @device_id: the format of the parent; version 2
+ */
+void virtdisk_create_parameters_set_parent_device_id(VirtdiskCreateParameters *parameters,
+                                                     VirtdiskDeviceId device_id);
+/**
+ * virtdisk_create_parameters_set_parent_vendor_id:
+ * @parameters: the parameters
+ * @vendor_id: (nullable): GUID; version 2
+ */
+void virtdisk_create_parameters_set_parent_vendor_id(VirtdiskCreateParameters *parameters,
+                                                     const char *vendor_id);
+/**
+ * virtdisk_create_parameters_set_resiliency_guid:
+ * @parameters: the parameters
+ * @guid: (nullable): resiliency GUID; version 2
+ */
+void virtdisk_create_parameters_set_resiliency_guid(VirtdiskCreateParameters *parameters, const char *guid);
+/**
+ * virtdisk_create_parameters_set_parent_path:
+ * @parameters: the parameters
+ * @path: (nullable) (type filename): the parent, which makes a differencing image
+ */
+void virtdisk_create_parameters_set_parent_path(VirtdiskCreateParameters *parameters, const char *path);
+/**
+ * virtdisk_create_parameters_to_variant:
+ * @parameters: the parameters
+ * Returns: (transfer full): the options as they go over the bus, of type a{sv}.
+ */
+GVariant *virtdisk_create_parameters_to_variant(VirtdiskCreateParameters *parameters);
 
 /* ---- VirtdiskAttachParameters ---- */
 
@@ -1114,6 +1367,18 @@ void virtdisk_attach_parameters_set_mode(VirtdiskAttachParameters *parameters, g
  */
 void virtdisk_attach_parameters_set_restricted_range(VirtdiskAttachParameters *parameters, guint64 offset,
                                                      guint64 length);
+/**
+ * virtdisk_attach_parameters_set_route:
+ * @parameters: the parameters
+ * @route: (nullable): "loop", "ublk" or "fuse", and no other way; by default the best there is
+ */
+void virtdisk_attach_parameters_set_route(VirtdiskAttachParameters *parameters, const char *route);
+/**
+ * virtdisk_attach_parameters_set_zero_copy:
+ * @parameters: the parameters
+ * @zero_copy: with ublk: data do not pass through the worker's memory, where the kernel can
+ */
+void virtdisk_attach_parameters_set_zero_copy(VirtdiskAttachParameters *parameters, gboolean zero_copy);
 /**
  * virtdisk_attach_parameters_to_variant:
  * @parameters: the parameters

@@ -21,6 +21,8 @@ enum {
   PROP_SECTOR_SIZE,
   PROP_PHYSICAL_SECTOR_SIZE,
   PROP_IDENTIFIER,
+  PROP_DEPTH,
+  PROP_PARENTS,
   PROP_DEVICE,
   PROP_DEVICE_NUMBER,
   PROP_DISK_SEQUENCE,
@@ -59,6 +61,8 @@ static const struct {
     [PROP_SECTOR_SIZE] = {"sector-size", "SectorSize", "u"},
     [PROP_PHYSICAL_SECTOR_SIZE] = {"physical-sector-size", "PhysicalSectorSize", "u"},
     [PROP_IDENTIFIER] = {"identifier", "Identifier", "s"},
+    [PROP_DEPTH] = {"depth", "Depth", "u"},
+    [PROP_PARENTS] = {"parents", "Parents", "as"},
     [PROP_DEVICE] = {"device", "Device", "s"},
     [PROP_DEVICE_NUMBER] = {"device-number", "DeviceNumber", "t"},
     [PROP_DISK_SEQUENCE] = {"disk-sequence", "DiskSequence", "t"},
@@ -385,6 +389,18 @@ guint virtdisk_disk_get_physical_sector_size(VirtdiskDisk *disk)
 const char *virtdisk_disk_get_identifier(VirtdiskDisk *disk)
 {
   return disk_string(disk, PROP_IDENTIFIER);
+}
+
+guint virtdisk_disk_get_depth(VirtdiskDisk *disk)
+{
+  return disk_uint(disk, PROP_DEPTH);
+}
+
+char **virtdisk_disk_dup_parents(VirtdiskDisk *disk)
+{
+  g_autoptr(GVariant) value = disk_dup(disk, PROP_PARENTS);
+
+  return value != NULL ? g_variant_dup_strv(value, NULL) : g_new0(char *, 1);
 }
 
 const char *virtdisk_disk_get_device(VirtdiskDisk *disk)

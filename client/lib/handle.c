@@ -2,6 +2,9 @@
 /* One open handle. It is closed once: by close, or by the last unref, and then knows it. */
 #include "private.h"
 
+#include <gio/gunixfdlist.h>
+#include <unistd.h>
+
 #include "names.h"
 
 struct _VirtdiskHandle {
@@ -78,8 +81,8 @@ static GTask *handle_task_new(VirtdiskHandle *handle, gpointer tag, GCancellable
   return task;
 }
 
-static void handle_send(GTask *task, const char *method, GVariant *arguments, const char *reply,
-                        VdCallPatience patience)
+static void handle_send_fds(GTask *task, const char *method, GVariant *arguments, GUnixFDList *fd_list,
+                            const char *reply, VdCallPatience patience)
 {
   VirtdiskHandle *handle = g_task_get_source_object(task);
   VdCall call = {.object_path = handle->object_path,
@@ -87,24 +90,37 @@ static void handle_send(GTask *task, const char *method, GVariant *arguments, co
                  .method = method,
                  .arguments = arguments,
                  .reply = reply,
+                 .fd_list = fd_list,
                  .patience = patience,
                  .missing = VIRTDISK_ERROR_INVALID_HANDLE};
 
   vd_call_for_task(task, handle->client, &call);
 }
 
-static void handle_call(GTask *task, const char *method, GVariant *arguments, const char *reply,
+static void handle_send(GTask *task, const char *method, GVariant *arguments, const char *reply,
                         VdCallPatience patience)
+{
+  handle_send_fds(task, method, arguments, NULL, reply, patience);
+}
+
+static void handle_call_fds(GTask *task, const char *method, GVariant *arguments, GUnixFDList *fd_list,
+                            const char *reply, VdCallPatience patience)
 {
   VirtdiskHandle *handle = g_task_get_source_object(task);
 
   if (!g_atomic_int_get(&handle->closed)) {
-    handle_send(task, method, arguments, reply, patience);
+    handle_send_fds(task, method, arguments, fd_list, reply, patience);
     return;
   }
   g_variant_unref(g_variant_ref_sink(arguments));
   g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_HANDLE, "The handle is closed");
   g_object_unref(task);
+}
+
+static void handle_call(GTask *task, const char *method, GVariant *arguments, const char *reply,
+                        VdCallPatience patience)
+{
+  handle_call_fds(task, method, arguments, NULL, reply, patience);
 }
 
 /* The boolean @key of the results, or @absent if the service does not tell. */
@@ -255,6 +271,104 @@ VirtdiskInfo *virtdisk_handle_get_virtual_disk_information(VirtdiskHandle *handl
   virtdisk_handle_get_virtual_disk_information_async(handle, version, cancellable, vd_wait_done, wait);
   result = vd_wait_end(wait);
   return virtdisk_handle_get_virtual_disk_information_finish(handle, result, error);
+}
+
+/* ---- AddVirtualDiskParent ---- */
+
+/* Takes @task; @fd stays the caller's. */
+static void add_parent_fd(GTask *task, int fd)
+{
+  g_autoptr(GUnixFDList) fd_list = g_unix_fd_list_new();
+  g_autoptr(GError) error = NULL;
+
+  if (fd >= 0 && g_unix_fd_list_append(fd_list, fd, &error) >= 0) {
+    handle_call_fds(task, "AddVirtualDiskParentFd", g_variant_new("(ha{sv})", 0, NULL), fd_list, "()",
+                    VD_CALL_MAY_ASK);
+    return;
+  }
+  g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_HANDLE,
+                          "%d is not a descriptor that can be passed on%s%s", fd, error != NULL ? ": " : "",
+                          error != NULL ? error->message : "");
+  g_object_unref(task);
+}
+
+static void add_unsayable_parent(GTask *task, const char *path)
+{
+  GError *error = NULL;
+  int fd = vd_path_open(path, FALSE, &error);
+
+  if (fd < 0) {
+    g_task_return_error(task, error);
+    g_object_unref(task);
+    return;
+  }
+  add_parent_fd(task, fd);
+  close(fd);
+}
+
+void virtdisk_handle_add_virtual_disk_parent_async(VirtdiskHandle *handle, const char *path,
+                                                   GCancellable *cancellable, GAsyncReadyCallback callback,
+                                                   gpointer user_data)
+{
+  GTask *task = handle_task_new(handle, virtdisk_handle_add_virtual_disk_parent_async, cancellable, callback,
+                                user_data);
+  GError *error = NULL;
+  g_autofree char *absolute = vd_path_absolute(path, &error);
+
+  if (absolute == NULL) {
+    g_task_return_error(task, error);
+    g_object_unref(task);
+  } else if (vd_path_is_sayable(absolute)) {
+    handle_call(task, "AddVirtualDiskParent", g_variant_new("(sa{sv})", absolute, NULL), "()",
+                VD_CALL_MAY_ASK);
+  } else {
+    add_unsayable_parent(task, absolute);
+  }
+}
+
+gboolean virtdisk_handle_add_virtual_disk_parent_finish(VirtdiskHandle *handle, GAsyncResult *result,
+                                                        GError **error)
+{
+  g_autoptr(GVariant) reply = g_task_propagate_pointer(G_TASK(result), error);
+
+  return reply != NULL;
+}
+
+gboolean virtdisk_handle_add_virtual_disk_parent(VirtdiskHandle *handle, const char *path,
+                                                 GCancellable *cancellable, GError **error)
+{
+  VdWait *wait = vd_wait_begin();
+  g_autoptr(GAsyncResult) result = NULL;
+
+  virtdisk_handle_add_virtual_disk_parent_async(handle, path, cancellable, vd_wait_done, wait);
+  result = vd_wait_end(wait);
+  return virtdisk_handle_add_virtual_disk_parent_finish(handle, result, error);
+}
+
+void virtdisk_handle_add_virtual_disk_parent_fd_async(VirtdiskHandle *handle, int fd,
+                                                      GCancellable *cancellable, GAsyncReadyCallback callback,
+                                                      gpointer user_data)
+{
+  add_parent_fd(handle_task_new(handle, virtdisk_handle_add_virtual_disk_parent_fd_async, cancellable,
+                                callback, user_data),
+                fd);
+}
+
+gboolean virtdisk_handle_add_virtual_disk_parent_fd_finish(VirtdiskHandle *handle, GAsyncResult *result,
+                                                           GError **error)
+{
+  return virtdisk_handle_add_virtual_disk_parent_finish(handle, result, error);
+}
+
+gboolean virtdisk_handle_add_virtual_disk_parent_fd(VirtdiskHandle *handle, int fd, GCancellable *cancellable,
+                                                    GError **error)
+{
+  VdWait *wait = vd_wait_begin();
+  g_autoptr(GAsyncResult) result = NULL;
+
+  virtdisk_handle_add_virtual_disk_parent_fd_async(handle, fd, cancellable, vd_wait_done, wait);
+  result = vd_wait_end(wait);
+  return virtdisk_handle_add_virtual_disk_parent_fd_finish(handle, result, error);
 }
 
 /* ---- Close ---- */

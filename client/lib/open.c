@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * OpenVirtualDisk and OpenVirtualDiskFd. A cancelled open is not withdrawn from the service, it is only not
- * waited for; the handle that may still come of it would belong to nobody, so it is closed when it comes.
+ * OpenVirtualDisk, OpenVirtualDiskFd and CreateVirtualDisk. A cancelled open is not withdrawn from the
+ * service, it is only not waited for; the handle that may still come of it would belong to nobody, so it is
+ * closed when it comes.
  */
 #include "private.h"
 
@@ -202,4 +203,60 @@ VirtdiskHandle *virtdisk_client_open_virtual_disk_fd(VirtdiskClient *client, int
                                              cancellable, vd_wait_done, wait);
   result = vd_wait_end(wait);
   return virtdisk_client_open_virtual_disk_fd_finish(client, result, error);
+}
+
+/* ---- CreateVirtualDisk ---- */
+
+void virtdisk_client_create_virtual_disk_async(VirtdiskClient *client, const char *path,
+                                               VirtdiskAccessMask access_mask, VirtdiskCreateFlags flags,
+                                               guint64 maximum_size, VirtdiskCreateParameters *parameters,
+                                               GCancellable *cancellable, GAsyncReadyCallback callback,
+                                               gpointer user_data)
+{
+  GTask *task = g_task_new(client, cancellable, callback, user_data);
+  GError *error = NULL;
+  g_autofree char *absolute = vd_path_absolute(path, &error);
+  VdCall call = {.object_path = VD_ROOT_PATH,
+                 .interface_name = VD_IFACE_MANAGER,
+                 .method = "CreateVirtualDisk",
+                 .reply = "(o)",
+                 .patience = VD_CALL_MAY_ASK,
+                 .missing = VIRTDISK_ERROR_NOT_SUPPORTED};
+
+  g_task_set_source_tag(task, virtdisk_client_create_virtual_disk_async);
+  if (absolute != NULL && !vd_path_is_sayable(absolute)) {
+    g_autofree char *display = vd_path_display(absolute);
+
+    error = g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED,
+                        "%s: an image can be created under a name in UTF-8 only", display);
+  }
+  if (error != NULL) {
+    g_task_return_error(task, error);
+    g_object_unref(task);
+    return;
+  }
+  call.arguments = g_variant_new("(suut@a{sv})", absolute, (guint32)access_mask, (guint32)flags, maximum_size,
+                                 vd_create_options(parameters));
+  open_call(task, &call);
+}
+
+VirtdiskHandle *virtdisk_client_create_virtual_disk_finish(VirtdiskClient *client, GAsyncResult *result,
+                                                           GError **error)
+{
+  return g_task_propagate_pointer(G_TASK(result), error);
+}
+
+VirtdiskHandle *virtdisk_client_create_virtual_disk(VirtdiskClient *client, const char *path,
+                                                    VirtdiskAccessMask access_mask, VirtdiskCreateFlags flags,
+                                                    guint64 maximum_size,
+                                                    VirtdiskCreateParameters *parameters,
+                                                    GCancellable *cancellable, GError **error)
+{
+  VdWait *wait = vd_wait_begin();
+  g_autoptr(GAsyncResult) result = NULL;
+
+  virtdisk_client_create_virtual_disk_async(client, path, access_mask, flags, maximum_size, parameters,
+                                            cancellable, vd_wait_done, wait);
+  result = vd_wait_end(wait);
+  return virtdisk_client_create_virtual_disk_finish(client, result, error);
 }

@@ -59,7 +59,7 @@ static GVariant *options_to_variant(Options *options)
   return g_variant_builder_end(&builder);
 }
 
-/* The three types differ in name and setters only. */
+/* The types differ in name and setters only. */
 #define DEFINE_PARAMETERS(Type, type)                                                                        \
   struct _##Type {                                                                                           \
     GObject parent;                                                                                          \
@@ -89,6 +89,7 @@ static GVariant *options_to_variant(Options *options)
   }
 
 DEFINE_PARAMETERS(VirtdiskOpenParameters, virtdisk_open_parameters)
+DEFINE_PARAMETERS(VirtdiskCreateParameters, virtdisk_create_parameters)
 DEFINE_PARAMETERS(VirtdiskAttachParameters, virtdisk_attach_parameters)
 DEFINE_PARAMETERS(VirtdiskDetachParameters, virtdisk_detach_parameters)
 
@@ -132,6 +133,97 @@ void virtdisk_open_parameters_set_resiliency_guid(VirtdiskOpenParameters *parame
 void virtdisk_open_parameters_set_snapshot_id(VirtdiskOpenParameters *parameters, const char *guid)
 {
   options_set_string(parameters->options, "snapshot-id", guid);
+}
+
+void virtdisk_open_parameters_set_ignore_parent_timestamp(VirtdiskOpenParameters *parameters,
+                                                          gboolean ignore_parent_timestamp)
+{
+  options_set(parameters->options, "ignore-parent-timestamp", g_variant_new_boolean(ignore_parent_timestamp));
+}
+
+void virtdisk_create_parameters_set_version(VirtdiskCreateParameters *parameters, guint version)
+{
+  options_set(parameters->options, "version", g_variant_new_uint32(version));
+}
+
+void virtdisk_create_parameters_set_device_id(VirtdiskCreateParameters *parameters,
+                                              VirtdiskDeviceId device_id)
+{
+  options_set(parameters->options, "device-id", g_variant_new_uint32(device_id));
+}
+
+void virtdisk_create_parameters_set_vendor_id(VirtdiskCreateParameters *parameters, const char *vendor_id)
+{
+  options_set_string(parameters->options, "vendor-id", vendor_id);
+}
+
+void virtdisk_create_parameters_set_provider_specific_flags(VirtdiskCreateParameters *parameters, guint flags)
+{
+  options_set(parameters->options, "provider-specific-flags", g_variant_new_uint32(flags));
+}
+
+void virtdisk_create_parameters_set_unique_id(VirtdiskCreateParameters *parameters, const char *guid)
+{
+  options_set_string(parameters->options, "unique-id", guid);
+}
+
+void virtdisk_create_parameters_set_block_size(VirtdiskCreateParameters *parameters, guint block_size)
+{
+  options_set(parameters->options, "block-size", g_variant_new_uint32(block_size));
+}
+
+void virtdisk_create_parameters_set_sector_size(VirtdiskCreateParameters *parameters, guint sector_size)
+{
+  options_set(parameters->options, "sector-size", g_variant_new_uint32(sector_size));
+}
+
+void virtdisk_create_parameters_set_physical_sector_size(VirtdiskCreateParameters *parameters,
+                                                         guint sector_size)
+{
+  options_set(parameters->options, "physical-sector-size", g_variant_new_uint32(sector_size));
+}
+
+void virtdisk_create_parameters_set_open_flags(VirtdiskCreateParameters *parameters, VirtdiskOpenFlags flags)
+{
+  options_set(parameters->options, "open-flags", g_variant_new_uint32(flags));
+}
+
+void virtdisk_create_parameters_set_parent_device_id(VirtdiskCreateParameters *parameters,
+                                                     VirtdiskDeviceId device_id)
+{
+  options_set(parameters->options, "parent-device-id", g_variant_new_uint32(device_id));
+}
+
+void virtdisk_create_parameters_set_parent_vendor_id(VirtdiskCreateParameters *parameters,
+                                                     const char *vendor_id)
+{
+  options_set_string(parameters->options, "parent-vendor-id", vendor_id);
+}
+
+void virtdisk_create_parameters_set_resiliency_guid(VirtdiskCreateParameters *parameters, const char *guid)
+{
+  options_set_string(parameters->options, "resiliency-guid", guid);
+}
+
+void virtdisk_create_parameters_set_parent_path(VirtdiskCreateParameters *parameters, const char *path)
+{
+  g_autofree char *absolute = path != NULL ? vd_path_absolute(path, NULL) : NULL;
+
+  /* What is empty or cannot be said is the service's to refuse. */
+  options_set_string(parameters->options, "parent-path",
+                     absolute != NULL && vd_path_is_sayable(absolute) ? absolute
+                     : path != NULL                                   ? ""
+                                                                      : NULL);
+}
+
+void virtdisk_attach_parameters_set_route(VirtdiskAttachParameters *parameters, const char *route)
+{
+  options_set_string(parameters->options, "route", route);
+}
+
+void virtdisk_attach_parameters_set_zero_copy(VirtdiskAttachParameters *parameters, gboolean zero_copy)
+{
+  options_set(parameters->options, "zero-copy", g_variant_new_boolean(zero_copy));
 }
 
 void virtdisk_attach_parameters_set_read_only(VirtdiskAttachParameters *parameters, gboolean read_only)
@@ -243,6 +335,11 @@ GVariant *vd_open_options(VirtdiskOpenParameters *parameters, const char *displa
     g_variant_builder_add(&builder, "{sv}", "path", g_variant_new_string(display));
   }
   return g_variant_builder_end(&builder);
+}
+
+GVariant *vd_create_options(VirtdiskCreateParameters *parameters)
+{
+  return options_to_variant(parameters != NULL ? parameters->options : NULL);
 }
 
 GVariant *vd_attach_options(VirtdiskAttachParameters *parameters)

@@ -100,6 +100,7 @@ void vd_handle_close_path(VirtdiskClient *client, const char *object_path);
 
 /* Floating a{sv}; empty for NULL. @display_path may be NULL. */
 GVariant *vd_open_options(VirtdiskOpenParameters *parameters, const char *display_path);
+GVariant *vd_create_options(VirtdiskCreateParameters *parameters);
 GVariant *vd_attach_options(VirtdiskAttachParameters *parameters);
 GVariant *vd_detach_options(VirtdiskDetachParameters *parameters);
 /* Whether a handle opened so may write, that is whether a file must be opened for writing. */

@@ -151,7 +151,7 @@ static GVariant *info_to_variant(const VdInfo *info)
     break;
   case VIRTDISK_INFO_PARENT_LOCATION:
     add(&b, "ParentResolved", g_variant_new_boolean(info->parent_resolved));
-    add(&b, "ParentLocation", g_variant_new_strv((const char *const *)info->parent_locations, -1));
+    add(&b, "ParentLocationBuffer", g_variant_new_strv((const char *const *)info->parent_locations, -1));
     break;
   case VIRTDISK_INFO_PARENT_IDENTIFIER:
     add(&b, "ParentIdentifier", g_variant_new_string(info->identifier));

@@ -28,7 +28,7 @@ _virtdisk_words() {
 
 _virtdisk() {
   local cur prev verb='' word i options
-  local verbs='attach detach info list monitor mount unmount'
+  local verbs='attach create detach info list monitor mount unmount'
   local common='--help --version --quiet --json --no-ask-password'
 
   COMPREPLY=()
@@ -49,7 +49,8 @@ _virtdisk() {
   done
 
   case $verb in
-    attach) options='--read-only --lifetime= --detach-on-unmount --format= --sector-size= --partition-scan --no-partition-scan --owner= --group= --mode= --offset= --size= --no-automount' ;;
+    attach) options='--read-only --lifetime= --detach-on-unmount --format= --sector-size= --partition-scan --no-partition-scan --owner= --group= --mode= --offset= --size= --no-automount --route= --zero-copy' ;;
+    create) options='--size= --type= --parent= --format= --block-size= --sector-size= --physical-sector-size= --sparse --identifier=' ;;
     detach) options='--force --when-idle' ;;
     info) options='--format=' ;;
     list) options='' ;;
@@ -66,9 +67,13 @@ _virtdisk() {
     --lifetime) COMPREPLY=($(compgen -W 'session permanent boot' -- "$cur")) ; return ;;
     --format) COMPREPLY=($(compgen -W 'auto iso raw vhd vhdx' -- "$cur")) ; return ;;
     --sector-size) COMPREPLY=($(compgen -W '512 1024 2048 4096' -- "$cur")) ; return ;;
+    --physical-sector-size) COMPREPLY=($(compgen -W '512 4096' -- "$cur")) ; return ;;
+    --type) COMPREPLY=($(compgen -W 'dynamic fixed differencing' -- "$cur")) ; return ;;
+    --route) COMPREPLY=($(compgen -W 'loop ublk fuse' -- "$cur")) ; return ;;
+    --parent) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ; return ;;
     --owner) COMPREPLY=($(compgen -u -- "$cur")) ; return ;;
     --group) COMPREPLY=($(compgen -g -- "$cur")) ; return ;;
-    --mode | --offset | --size | --partition | --options) return ;;
+    --mode | --offset | --size | --block-size | --identifier | --partition | --options) return ;;
   esac
 
   if [[ $cur == -* ]]; then
@@ -78,7 +83,7 @@ _virtdisk() {
   fi
 
   case $verb in
-    attach | info | mount) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ;;
+    attach | create | info | mount) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ;;
   esac
   case $verb in
     detach | info | mount | unmount)

@@ -281,8 +281,9 @@ TEST(InterfacePage, HasEveryFlag)
   std::string header = read_source("client/include/virtdisk-enums.h");
   std::string section = between(read_source("data/man/org.virtdisk1.5.scd"), "\n# NUMBERS\n", "\n# ");
   int n = 0;
-  for (const auto &i : match_all(header, "VIRTDISK_(OPEN|ATTACH|DEPENDENCY|DEPENDENT|INFO|ACCESS|DEVICE)_([A-"
-                                         "Z0-9_]+) = (0x[0-9a-f]+|\\d+)")) {
+  for (const auto &i :
+       match_all(header, "VIRTDISK_(OPEN|CREATE|ATTACH|DEPENDENCY|DEPENDENT|INFO|ACCESS|DEVICE)_([A-"
+                         "Z0-9_]+) = (0x[0-9a-f]+|\\d+)")) {
     std::string name = i[2];
     unsigned long value = std::stoul(i[3], nullptr, 0);
     if (name == "ALL_FLAGS" || (name == "NONE" && value == 0))
