@@ -40,13 +40,13 @@ static const struct {
     {"arm_fadvise64_64", PROBE},      /* libblkid says that it jumps about */
     {"io_uring_enter", SERVE | TASK}, /* the one ring there is; none can be made */
     {"recvmsg", SERVE},
-    {"sendmsg", SERVE},      /* lines: whatever else has a descriptor here is no socket */
-    {"pwrite64", TASK},      /* the new image */
-    {"fdatasync", TASK},     /* and that it is durable */
-    {"fsync", TASK},         /* with its name */
-    {"fallocate", TASK},     /* and takes its space */
-    {"ftruncate", WRITER},   /* the tail that is cut when an image is closed */
-    {"ftruncate64", WRITER}, /* the same */
+    {"sendmsg", SERVE},   /* lines: whatever else has a descriptor here is no socket */
+    {"pwrite64", WRITER}, /* files in memory, which a ring hands to a thread; the new image of a task */
+    {"fdatasync", SERVE | TASK}, /* the same, durable */
+    {"fsync", TASK},             /* with its name */
+    {"fallocate", TASK},         /* and takes its space */
+    {"ftruncate", WRITER},       /* the tail that is cut when an image is closed */
+    {"ftruncate64", WRITER},     /* the same */
     {"brk", ALL},
     {"munmap", ALL},
     {"mremap", ALL},
