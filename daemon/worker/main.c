@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * virtdisk-worker: takes one question and one descriptor, shuts itself in, looks at the image's bytes,
- * answers, ends. Started by virtdiskd with a socket as descriptor 3. It opens nothing but the image's own
- * descriptor anew, and that before the sandbox closes; it must never read a byte of an image outside it.
+ * virtdisk-worker: with --serve it serves a disk (serve.c). Without, it takes one question and one
+ * descriptor, shuts itself in, looks at the image's bytes, answers, ends. Started by virtdiskd with a socket
+ * as descriptor 3. It opens nothing but the image's own descriptor anew, and that before the sandbox closes;
+ * it must never read a byte of an image outside it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,9 +17,12 @@
 #include "formats/registry.h"
 #include "worker/protocol.h"
 #include "worker/sandbox.h"
+#include "worker/serve.h"
 
-#define USAGE "usage: virtdisk-worker --user UID:GID | --unprivileged-test\n"
+#define USAGE "usage: virtdisk-worker --user UID:GID [--serve] | --unprivileged-test [--serve]\n"
 enum { EXIT_USAGE = 2, EXIT_LINE = 3 };
+
+typedef enum { WORK_PROBE, WORK_SERVE } Work;
 
 static bool parse_id(const char *text, char end, unsigned *ret_id, const char **ret_rest)
 {
@@ -35,11 +39,14 @@ static bool parse_id(const char *text, char end, unsigned *ret_id, const char **
   return true;
 }
 
-static bool parse_arguments(int argc, char **argv, VdSandboxPlan *ret_plan)
+static bool parse_arguments(int argc, char **argv, VdSandboxPlan *ret_plan, Work *ret_work)
 {
   unsigned uid, gid;
   const char *rest;
 
+  *ret_work = argc > 2 && strcmp(argv[argc - 1], "--serve") == 0 ? WORK_SERVE : WORK_PROBE;
+  if (*ret_work == WORK_SERVE)
+    argc--;
   ret_plan->first_fd = VD_WORKER_SOCKET_FD;
   ret_plan->last_fd = VD_WORKER_IMAGE_FD;
   if (argc == 2 && strcmp(argv[1], "--unprivileged-test") == 0) {
@@ -146,12 +153,15 @@ int main(int argc, char **argv)
   static VdWorkerReply reply = {.magic = VD_WORKER_MAGIC, .version = VD_WORKER_VERSION, .size = sizeof reply};
   VdWorkerRequest request;
   VdSandboxPlan plan = {0};
+  Work work;
   int fd;
 
-  if (!parse_arguments(argc, argv, &plan)) {
+  if (!parse_arguments(argc, argv, &plan, &work)) {
     (void)!write(STDERR_FILENO, USAGE, sizeof USAGE - 1);
     return EXIT_USAGE;
   }
+  if (work == WORK_SERVE)
+    _exit(vd_serve_main(&plan));
   fd = receive(&request);
   if (fd < 0 || !put_in_place(reopen_read_only(fd)))
     return EXIT_LINE;
