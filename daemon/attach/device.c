@@ -193,8 +193,6 @@ static void on_worker_failed(gpointer user_data)
   VdDevice *self = user_data;
 
   self->info.failed = TRUE;
-  if (!self->route->is_live(self->attachment))
-    handle_end(self);
 }
 
 /* Takes reason and attachment over. */

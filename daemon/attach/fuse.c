@@ -53,9 +53,9 @@ static int open_transport(VdServing *serving)
 {
   vd_autofd own = vd_serving_dup_fuse(serving);
 
-  if (own < 0 || vd_fuse_can_resend())
-    return vd_steal_fd(&own);
-  return vd_fuse_clone(own);
+  if (own < 0)
+    errno = ENOTCONN;
+  return own < 0 || vd_fuse_can_resend() ? vd_steal_fd(&own) : vd_fuse_clone(own);
 }
 
 static gboolean start_worker(VdServing *serving, guint32 flags, GCancellable *cancellable, GError **error)

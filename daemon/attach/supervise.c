@@ -126,14 +126,6 @@ static void give_up_in_thread(GTask *task, gpointer source, gpointer data, GCanc
   g_task_return_boolean(task, TRUE);
 }
 
-static void on_given_up(GObject *source, GAsyncResult *result, gpointer user_data)
-{
-  VdSupervisor *self = g_task_get_task_data(G_TASK(result));
-
-  if (!self->stopped)
-    self->failed(self->user_data);
-}
-
 static void run(VdSupervisor *self, GTaskThreadFunc func, GAsyncReadyCallback done)
 {
   g_autoptr(GTask) task = g_task_new(NULL, NULL, done, NULL);
@@ -152,7 +144,8 @@ static void attempt(VdSupervisor *self)
   }
   g_warning("%s is given up after %d failures: who reads or writes it gets errors", self->attachment->path,
             VD_RECOVERY_MAX_FAILURES);
-  run(self, give_up_in_thread, on_given_up);
+  run(self, give_up_in_thread, NULL);
+  self->failed(self->user_data);
 }
 
 VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attachment,

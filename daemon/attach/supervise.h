@@ -18,7 +18,8 @@
 
 typedef struct VdSupervisor VdSupervisor;
 
-/* failed: called once, after the device was given up. A device without worker gets one at once. */
+/* failed: called once, as the device is given up; its end is told by others. A device without worker gets one
+ * at once. */
 VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attachment,
                                 void (*failed)(gpointer user_data), gpointer user_data);
 /* No worker is made and nobody is called any more. */
