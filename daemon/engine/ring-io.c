@@ -6,14 +6,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "engine/direct-io.h"
 #include "engine/ring.h"
 
+/* From here on a copy out of memory is the kernel's threads' matter, bytes: several run at a time, and this
+ * thread goes on meanwhile. Below it the change of threads costs more than the copy. */
+#define THREAD_MIN ((uint64_t)128 << 10)
 /* How often one piece of an op is tried again when the kernel is short of memory or threads. */
 #define MAX_TRIES 16
 
@@ -21,6 +26,7 @@ typedef struct {
   int fd;         /* borrowed */
   unsigned index; /* in the fixed table */
   unsigned in_flight;
+  bool in_memory;           /* tmpfs: io_uring would hand each transfer to a thread */
   bool leaving_direct;      /* the kernel refused: what is in flight ends, then all go on buffered */
   VdIoOp *held, **held_end; /* meanwhile */
 } RingFile;
@@ -43,6 +49,16 @@ static void hold(RingFile *file, VdIoOp *op)
   op->next = NULL;
   *file->held_end = op;
   file->held_end = &op->next;
+}
+
+/* Without the flag io_uring copies what is in memory before it returns. Writes through the page cache of a
+ * disk's file system gain nothing: they take turns. */
+static bool wants_thread(const RingIo *self, const RingFile *file, const VdIoOp *op)
+{
+  bool read = op->kind == VD_IO_READ || op->kind == VD_IO_READ_PADDED;
+
+  return op->length >= THREAD_MIN && !self->io.files[op->file].direct &&
+         (read || (op->kind == VD_IO_WRITE && file->in_memory));
 }
 
 static void prepare(RingIo *self, const RingFile *file, VdIoOp *op)
@@ -69,6 +85,45 @@ static void prepare(RingIo *self, const RingFile *file, VdIoOp *op)
     break;
   }
   sqe->flags |= IOSQE_FIXED_FILE;
+  if (wants_thread(self, file, op))
+    sqe->flags |= IOSQE_ASYNC;
+}
+
+/* What cannot block, or (TRUNCATE) may: done at once. Returns what a completion would hold. */
+static int perform(const RingFile *file, const VdIoOp *op)
+{
+  char *at = (char *)op->buffer + op->progress;
+  size_t left = op->length - op->progress;
+  off_t offset = (off_t)(op->offset + op->progress);
+  ssize_t result = -1;
+
+  switch (op->kind) {
+  case VD_IO_READ:
+  case VD_IO_READ_PADDED:
+    result = pread(file->fd, at, left, offset);
+    break;
+  case VD_IO_WRITE:
+    result = pwrite(file->fd, at, left, offset);
+    break;
+  case VD_IO_TRUNCATE:
+    result = ftruncate(file->fd, (off_t)op->length);
+    break;
+  case VD_IO_FLUSH:
+    result = fdatasync(file->fd);
+    break;
+  case VD_IO_PUNCH:
+    errno = EOPNOTSUPP;
+    break;
+  }
+  return result < 0 ? -errno : (int)result;
+}
+
+/* A file in memory has nothing to wait for: the copy is the whole work. */
+static bool is_immediate(const RingFile *file, const VdIoOp *op)
+{
+  if (op->kind == VD_IO_TRUNCATE)
+    return true;
+  return file->in_memory && op->kind != VD_IO_PUNCH && op->length < THREAD_MIN;
 }
 
 static void start(RingIo *self, VdIoOp *op)
@@ -80,8 +135,8 @@ static void start(RingIo *self, VdIoOp *op)
     return;
   }
   file->in_flight++;
-  if (op->kind == VD_IO_TRUNCATE)
-    vd_ring_post(self->ring, &op->ring, ftruncate(file->fd, (off_t)op->length) < 0 ? -errno : 0);
+  if (is_immediate(file, op))
+    vd_ring_post(self->ring, &op->ring, perform(file, op));
   else
     prepare(self, file, op);
 }
@@ -188,6 +243,13 @@ static bool on_prepare(void *user)
   return vd_io_run_tasks(user);
 }
 
+static bool is_in_memory(int fd)
+{
+  struct statfs stat;
+
+  return fstatfs(fd, &stat) == 0 && (stat.f_type == TMPFS_MAGIC || stat.f_type == RAMFS_MAGIC);
+}
+
 static int add_file(RingIo *self, unsigned i, int fd, unsigned index)
 {
   RingFile *file = &self->files[i];
@@ -198,6 +260,7 @@ static int add_file(RingIo *self, unsigned i, int fd, unsigned index)
   file->fd = fd;
   file->index = index;
   file->held_end = &file->held;
+  file->in_memory = is_in_memory(fd);
   self->io.files[i].size = (uint64_t)stat.st_size;
   self->io.files[i].alignment = 1;
   return vd_ring_set_file(self->ring, index, fd);
