@@ -28,6 +28,8 @@ VdStep find(VdLayer *layer, uint64_t offset, uint64_t length, VdRun *ret_run, Vd
     *ret_error = self->find_error;
     return VD_STEP_FAILED;
   }
+  if (self->random_waits && (*self->random_waits)() % 8 == 0)
+    self->waits++;
   if (self->waits > 0) {
     self->waits--;
     self->later([waiter] { waiter->wake(waiter); }, false, nullptr);

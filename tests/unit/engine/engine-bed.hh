@@ -71,7 +71,8 @@ struct MockLayer {
   std::vector<uint64_t> flushed;
   std::function<int()> begin_result, commit_result, zero_result;
   int place_error = 0, find_error = 0;
-  unsigned waits = 0; // the next calls of find() wait first
+  unsigned waits = 0;                      // the next calls of find() wait first
+  std::mt19937_64 *random_waits = nullptr; // one in eight does
 
   // Completions that are under way, to be let go by the test or at once in the next round.
   struct Later {
