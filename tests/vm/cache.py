@@ -60,7 +60,7 @@ def locked(path, waiting=None):
         os.close(descriptor)
 
 
-def make(kind, name, build, replaces=None):
+def make(kind, name, build):
     """Has build(folder) fill a folder, and gives it its name when it is complete. Older ones of its kind go."""
     top = candidates(os.getuid(), os.environ)[0]
     os.makedirs(top, mode=0o755, exist_ok=True)
@@ -77,7 +77,7 @@ def make(kind, name, build, replaces=None):
             os.rename(unfinished, path)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-        for old in glob.glob(os.path.join(top, f"{replaces or kind}-*")):
+        for old in glob.glob(os.path.join(top, f"{kind}-*")):
             if old != path:
                 shutil.rmtree(old, ignore_errors=True)
         return path

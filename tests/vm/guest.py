@@ -230,8 +230,7 @@ class Guest:
                     argv, stdin=subprocess.DEVNULL, stdout=complaints, stderr=complaints, pass_fds=[theirs.fileno()]) as process:
                 theirs.close()
                 self.follow(Events(ours, process), scripts, on_event)
-        if not os.path.getsize(f"{console}.qemu"):
-            os.unlink(f"{console}.qemu")
+        os.unlink(f"{console}.qemu")
 
     def follow(self, events, scripts, on_event):
         deadlines = {script.name: script.deadline for script in scripts}

@@ -32,12 +32,12 @@ class Unavailable(Exception):
 def run(argv, what, **more):
     """The output; a failure that speaks of the network or of room means Unavailable."""
     try:
-        result = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                errors="replace", timeout=DEADLINE, check=False, **more)
+        result = subprocess.run(argv, **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+                                         "text": True, "errors": "replace", "timeout": DEADLINE, **more}, check=False)
     except subprocess.TimeoutExpired:
         raise Unavailable(f"{what} took more than {DEADLINE} s") from None
     if result.returncode != 0:
-        lines = (result.stdout + result.stderr).strip().splitlines()
+        lines = (result.stdout + (result.stderr or "")).strip().splitlines()
         for line in lines:
             if NETWORK.search(line):
                 raise Unavailable(f"{what}: {line.strip()}")
@@ -88,8 +88,9 @@ class Apt:
                 file.writelines(f"{line}\n" for line in lines)
             self.options += ["-o", f"Dir::Etc::SourceList={sources}", "-o", "Dir::Etc::SourceParts=/dev/null"]
         self.options += ["-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none"]
-        run(["apt-get", *self.options, "update", "-qq", "--error-on=any"] if lines is not None
-            else ["apt-get", *self.options, "update", "-qq"], "fetching lists of packages")
+        # Of the host's sources some may be out of order and no concern of ours.
+        how = ["--error-on=any"] if lines is not None else []
+        self.complaints = run(["apt-get", *self.options, "update", "-qq", *how], "fetching lists of packages", stderr=subprocess.STDOUT)
 
     def targets(self):
         """(URI, release, component) of each list of packages."""
@@ -113,10 +114,12 @@ def source(uri, release, components):
 def host_sources(folder):
     """(the mirror's URI, source lines of this release with its updates)."""
     name = codename()
-    targets = [target for target in Apt(os.path.join(folder, "host")).targets() if target[2] == "main"]
+    apt = Apt(os.path.join(folder, "host"))
+    targets = [target for target in apt.targets() if target[2] == "main"]
     mirrors = [uri for uri, release, _ in targets if release == name]
     if not mirrors:
-        raise Unavailable(f"no package source of this machine has '{name} main'")
+        why = next((line for line in apt.complaints.splitlines() if NETWORK.search(line)), "it is not among apt's sources here")
+        raise Unavailable(f"no list of packages of '{name} main': {why}")
     wanted = (name, f"{name}-updates", f"{name}-security")
     return mirrors[0], [source(uri, release, ["main"]) for uri, release, _ in targets if release in wanted]
 
