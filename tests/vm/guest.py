@@ -18,9 +18,9 @@ import image
 HERE = os.path.dirname(os.path.realpath(__file__))
 SOURCE = os.path.realpath(os.path.join(HERE, "..", ".."))
 QEMU = "qemu-system-x86_64"
-BOOT_DEADLINE = 180  # seconds until the guest can run tests; it takes fifteen where nothing else runs
+BOOT_DEADLINE = 300  # seconds until the guest can run tests; it takes fifteen where nothing else runs
 PROBE_DEADLINE = 15
-SLACK = 60  # seconds beyond a test's own deadline, which the guest keeps, until the guest is taken for dead
+SLACK = 120  # seconds beyond a test's own deadline, which the guest keeps, until the guest is taken for dead
 PASSES = 3  # boots of one test at most
 TESTS = ("images", "system", "vm", "tap.py")  # of tests/, what the guest gets to see
 MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",

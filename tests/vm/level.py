@@ -169,6 +169,8 @@ def main():
             found.append(scripts.load(path))
     try:
         image.check_host()
+        if option(level.build, "b_sanitize") not in (None, "none", []):
+            raise image.Unavailable("a build with sanitizers is too slow for an emulated guest")
     except image.Unavailable as reason:
         for script in found:
             level.add(script, "skipped", str(reason))
