@@ -10,6 +10,7 @@
 #include "virtdisk-enums.h"
 
 extern "C" {
+#include "formats/create.h"
 #include "formats/registry.h"
 }
 
@@ -110,6 +111,111 @@ TEST_F(Oracle, QemuDynamicVhd)
   EXPECT_EQ(facts.virtual_size, 10 * kMiB);
   EXPECT_EQ(facts.block_size, 2 * kMiB);
   EXPECT_EQ(facts.needs_repair, 0u);
+}
+
+TEST_F(Oracle, QemuVhdxOfAllSizes)
+{
+  REQUIRE_PROGRAM("qemu-img");
+  for (const char *size : {"3M", "1G", "100G", "64T"})
+    for (const char *block : {"0", "1M", "256M"}) {
+      // qemu-img fills the whole table: half a gigabyte in this case.
+      if (strcmp(size, "64T") == 0 && strcmp(block, "1M") == 0)
+        continue;
+      run("qemu-img", "create -f vhdx -o subformat=dynamic,block_size=" + std::string(block) + " " +
+                          quoted("a.vhdx") + " " + size);
+      VdFacts facts = probe("a.vhdx", VIRTDISK_DEVICE_VHDX);
+      EXPECT_EQ(facts.subtype, static_cast<uint32_t>(VIRTDISK_SUBTYPE_DYNAMIC));
+      EXPECT_EQ(facts.virtual_size, strtoull(size, nullptr, 10) << (strchr(size, 'M')   ? 20
+                                                                    : strchr(size, 'G') ? 30
+                                                                                        : 40));
+      EXPECT_EQ(facts.needs_repair, 0u);
+      EXPECT_TRUE(*block == '0' || facts.block_size == strtoull(block, nullptr, 10) << 20) << block;
+    }
+}
+
+// Its blocks are there to be allocated, but no entry names them: what is fixed need not be one run.
+TEST_F(Oracle, QemuFixedVhdx)
+{
+  REQUIRE_PROGRAM("qemu-img");
+  run("qemu-img", "create -f vhdx -o subformat=fixed " + quoted("a.vhdx") + " 20M");
+  VdFacts facts = probe("a.vhdx", VIRTDISK_DEVICE_VHDX);
+  EXPECT_EQ(facts.subtype, static_cast<uint32_t>(VIRTDISK_SUBTYPE_FIXED));
+  EXPECT_EQ(facts.linear, 0u);
+}
+
+TEST_F(Oracle, QemuConvertsToVhdx)
+{
+  REQUIRE_PROGRAM("qemu-img");
+  write_text("a.raw", std::string(5 * kMiB, 'x'));
+  run("qemu-img", "convert -f raw -O vhdx -o subformat=dynamic,block_size=1M " + quoted("a.raw") + " " +
+                      quoted("a.vhdx"));
+  VdFacts facts = probe("a.vhdx", VIRTDISK_DEVICE_VHDX);
+  EXPECT_EQ(facts.virtual_size, 5 * kMiB);
+}
+
+namespace
+{
+
+VdCreateSpec vhdx_spec(uint32_t subtype, uint64_t size, uint32_t block_size)
+{
+  VdCreateSpec spec = {};
+
+  spec.device_id = VIRTDISK_DEVICE_VHDX;
+  spec.subtype = subtype;
+  spec.size = size;
+  spec.block_size = block_size;
+  memset(spec.identifier, 1, sizeof spec.identifier);
+  memset(spec.guids, 2, sizeof spec.guids);
+  return spec;
+}
+
+void make_vhdx(const std::string &path, const VdCreateSpec &spec)
+{
+  int fd = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  VdFormatError error = {};
+
+  EXPECT_TRUE(vd_vhdx_create(fd, &spec, &error)) << error.text;
+  close(fd);
+}
+
+} // namespace
+
+TEST_F(Oracle, QemuChecksVhdxMadeHere)
+{
+  REQUIRE_PROGRAM("qemu-img");
+  for (uint32_t subtype : {VIRTDISK_SUBTYPE_FIXED, VIRTDISK_SUBTYPE_DYNAMIC})
+    for (uint32_t block_mib : {0, 1, 256})
+      for (uint64_t size : {3 * kMiB, 5 * kMiB + 512, 1024 * kMiB}) {
+        make_vhdx(path("a.vhdx"), vhdx_spec(subtype, size, static_cast<uint32_t>(block_mib * kMiB)));
+        run("qemu-img", "check -f vhdx " + quoted("a.vhdx"));
+        run("qemu-img", "info -f vhdx " + quoted("a.vhdx"));
+      }
+  make_vhdx(path("a.vhdx"), vhdx_spec(VIRTDISK_SUBTYPE_DYNAMIC, UINT64_C(64) << 40, kMiB));
+  run("qemu-img", "info -f vhdx " + quoted("a.vhdx"));
+}
+
+// What qemu-img writes through the map that was made here lies where the run says it does.
+TEST_F(Oracle, QemuWritesIntoAFixedVhdxMadeHere)
+{
+  REQUIRE_PROGRAM("qemu-img");
+  REQUIRE_PROGRAM("cmp");
+  write_text("a.raw", "first" + std::string(5 * kMiB - 10, 'y') + "last.");
+  make_vhdx(path("a.vhdx"), vhdx_spec(VIRTDISK_SUBTYPE_FIXED, 5 * kMiB, kMiB));
+  run("qemu-img", "convert -n -f raw -O vhdx " + quoted("a.raw") + " " + quoted("a.vhdx"));
+  VdFacts facts = probe("a.vhdx", VIRTDISK_DEVICE_VHDX);
+  ASSERT_EQ(facts.linear, 1u);
+  run("cmp", "-n " + std::to_string(5 * kMiB) + " -i 0:" + std::to_string(facts.payload_offset) + " " +
+                 quoted("a.raw") + " " + quoted("a.vhdx"));
+}
+
+TEST_F(Oracle, QemuWritesIntoADynamicVhdxMadeHere)
+{
+  REQUIRE_PROGRAM("qemu-img");
+  write_text("a.raw", "first" + std::string(5 * kMiB - 10, 'y') + "last.");
+  make_vhdx(path("a.vhdx"), vhdx_spec(VIRTDISK_SUBTYPE_DYNAMIC, 5 * kMiB, kMiB));
+  run("qemu-img", "convert -n -f raw -O vhdx " + quoted("a.raw") + " " + quoted("a.vhdx"));
+  run("qemu-img", "compare -f raw -F vhdx " + quoted("a.raw") + " " + quoted("a.vhdx"));
+  EXPECT_EQ(probe("a.vhdx", VIRTDISK_DEVICE_VHDX).virtual_size, 5 * kMiB);
 }
 
 TEST_F(Oracle, QemuConvertsAPartitionedDisk)
