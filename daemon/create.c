@@ -167,6 +167,15 @@ static gboolean parse_id(const char *text, uint8_t id[16])
   return any;
 }
 
+/* A GUID as VHDX stores it: its first three numbers have their low byte first. */
+static void store_guid(const uint8_t printed[16], uint8_t stored[16])
+{
+  static const uint8_t order[16] = {3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15};
+
+  for (gsize i = 0; i < 16; i++)
+    stored[i] = printed[order[i]];
+}
+
 static void fill_ids(const VdCreateParams *p, VdCreateSpec *spec)
 {
   gboolean given = p->unique_id != NULL && parse_id(p->unique_id, spec->identifier);
@@ -176,7 +185,7 @@ static void fill_ids(const VdCreateParams *p, VdCreateSpec *spec)
   random_id(spec->guids[0]);
   /* What a child of a VHDX knows it by, and GET_VIRTUAL_DISK_INFO calls its identifier. */
   if (given)
-    memcpy(spec->guids[1], spec->identifier, sizeof spec->identifier);
+    store_guid(spec->identifier, spec->guids[1]);
   else
     random_id(spec->guids[1]);
 }

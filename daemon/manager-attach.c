@@ -436,12 +436,13 @@ static gboolean needs_begin(const Attach *attach)
 static void on_begun(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(GTask) task = user_data;
+  GCancellable *cancellable = g_task_get_cancellable(task);
   VdManager *self = g_task_get_source_object(task);
   Attach *attach = g_task_get_task_data(task);
   GError *error = NULL;
 
   if (g_task_propagate_boolean(G_TASK(result), &error)) {
-    start_device(self, attach, g_task_get_cancellable(task), on_device_attached, g_steal_pointer(&task));
+    start_device(self, attach, cancellable, on_device_attached, g_steal_pointer(&task));
     return;
   }
   fail_attach(self, attach->disk);

@@ -246,6 +246,7 @@ static gboolean is_in_chain(const Search *search)
 static void look_at_candidate(GTask *owned)
 {
   g_autoptr(GTask) task = owned;
+  GCancellable *cancellable = g_task_get_cancellable(task);
   VdManager *self = g_task_get_source_object(task);
   Search *search = g_task_get_task_data(task);
 
@@ -255,8 +256,8 @@ static void look_at_candidate(GTask *owned)
                            "%s is its own ancestor", search->image->display));
     return;
   }
-  vd_worker_probe_async(self->worker, search->image->fd, search->image->device_id, FALSE,
-                        g_task_get_cancellable(task), on_parent_probed, g_steal_pointer(&task));
+  vd_worker_probe_async(self->worker, search->image->fd, search->image->device_id, FALSE, cancellable,
+                        on_parent_probed, g_steal_pointer(&task));
 }
 
 static void on_candidate_looked_at(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -313,6 +314,7 @@ static void on_candidate_opened(GObject *source, GAsyncResult *result, gpointer 
 static void try_next(GTask *owned)
 {
   g_autoptr(GTask) task = owned;
+  GCancellable *cancellable = g_task_get_cancellable(task);
   VdManager *self = g_task_get_source_object(task);
   Search *search = g_task_get_task_data(task);
   const char *path;
@@ -324,8 +326,8 @@ static void try_next(GTask *owned)
   }
   path = g_ptr_array_index(search->paths, search->next++);
   self->source.open_async(self->source.opener, search->identity, path,
-                          wants_write(search) ? VD_SOURCE_WRITE : VD_SOURCE_READ,
-                          g_task_get_cancellable(task), on_candidate_opened, g_steal_pointer(&task));
+                          wants_write(search) ? VD_SOURCE_WRITE : VD_SOURCE_READ, cancellable,
+                          on_candidate_opened, g_steal_pointer(&task));
 }
 
 /* The whole chain, when a leaf is opened. */

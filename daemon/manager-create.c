@@ -111,6 +111,7 @@ static gboolean check_found(const Create *create, const VdImage *image, GError *
 static void on_created_found(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(GTask) task = user_data;
+  GCancellable *cancellable = g_task_get_cancellable(task);
   VdManager *self = VD_MANAGER(source);
   Create *create = g_task_get_task_data(task);
   GError *error = NULL;
@@ -122,13 +123,13 @@ static void on_created_found(GObject *source, GAsyncResult *result, gpointer use
   }
   /* The chain takes locks of its own now. */
   vd_manager_open_async(self, create->owner, image, &create->rights, g_steal_pointer(&create->charge),
-                        create->free_charge, g_task_get_cancellable(task), on_created_opened,
-                        g_steal_pointer(&task));
+                        create->free_charge, cancellable, on_created_opened, g_steal_pointer(&task));
 }
 
 static void on_created_published(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(GTask) task = user_data;
+  GCancellable *cancellable = g_task_get_cancellable(task);
   VdManager *self = g_task_get_source_object(task);
   Create *create = g_task_get_task_data(task);
   GError *error = NULL;
@@ -137,11 +138,11 @@ static void on_created_published(GObject *source, GAsyncResult *result, gpointer
     fail(g_steal_pointer(&task), error);
     return;
   }
-  if (g_cancellable_is_cancelled(g_task_get_cancellable(task)))
+  if (g_cancellable_is_cancelled(cancellable))
     is_unwanted(g_steal_pointer(&task));
   else
-    vd_manager_find_async(self, create->owner, create->path, &create->open, &create->rights,
-                          g_task_get_cancellable(task), on_created_found, g_steal_pointer(&task));
+    vd_manager_find_async(self, create->owner, create->path, &create->open, &create->rights, cancellable,
+                          on_created_found, g_steal_pointer(&task));
 }
 
 /* The bytes */
@@ -149,13 +150,14 @@ static void on_created_published(GObject *source, GAsyncResult *result, gpointer
 static void on_written(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(GTask) task = user_data;
+  GCancellable *cancellable = g_task_get_cancellable(task);
   VdManager *self = g_task_get_source_object(task);
   Create *create = g_task_get_task_data(task);
   GError *error = NULL;
 
   if (!g_task_propagate_boolean(G_TASK(result), &error))
     fail(g_steal_pointer(&task), error);
-  else if (g_cancellable_is_cancelled(g_task_get_cancellable(task)))
+  else if (g_cancellable_is_cancelled(cancellable))
     is_unwanted(g_steal_pointer(&task));
   else
     self->source.publish_async(create->file, on_created_published, g_steal_pointer(&task));
@@ -287,13 +289,14 @@ static void on_parent_looked_into(GObject *source, GAsyncResult *result, gpointe
 static void on_parent_held(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(GTask) task = user_data;
+  GCancellable *cancellable = g_task_get_cancellable(task);
   VdManager *self = g_task_get_source_object(task);
   Create *create = g_task_get_task_data(task);
   GError *error = NULL;
 
   if (vd_image_lock_finish(create->parent, result, &error))
-    vd_worker_probe_async(self->worker, create->parent->fd, create->parent->device_id, FALSE,
-                          g_task_get_cancellable(task), on_parent_looked_into, g_steal_pointer(&task));
+    vd_worker_probe_async(self->worker, create->parent->fd, create->parent->device_id, FALSE, cancellable,
+                          on_parent_looked_into, g_steal_pointer(&task));
   else
     fail_parent(g_steal_pointer(&task), error);
 }

@@ -173,11 +173,12 @@ TEST(Create, IdsAreTheCallersOrRandom)
 {
   Params given, zero, wrong, first, second;
   const uint8_t head[] = {0x01, 0x23, 0x45, 0x67};
+  const uint8_t stored[] = {0x67, 0x45, 0x23, 0x01, 0xab, 0x89, 0xef, 0xcd, 0x01, 0x23};
 
   given.p.unique_id = "01234567-89ab-cdef-0123-456789abcdef";
   ASSERT_EQ(given.code(), DONE);
   EXPECT_EQ(memcmp(given.spec.identifier, head, 4), 0);
-  EXPECT_EQ(memcmp(given.spec.identifier, given.spec.guids[1], 16), 0);
+  EXPECT_EQ(memcmp(given.spec.guids[1], stored, sizeof stored), 0);
   EXPECT_NE(memcmp(given.spec.identifier, given.spec.guids[0], 16), 0);
   zero.p.unique_id = VIRTDISK_VENDOR_UNKNOWN;
   ASSERT_EQ(zero.code(), DONE);
