@@ -10,6 +10,10 @@
 
 #include "util/checked.h"
 
+/* Bytes: what every block device's direct I/O is content with, and what is read at a time then. */
+#define DIRECT_ALIGNMENT 4096
+#define DIRECT_WINDOW (64 * 1024)
+
 bool vd_reader_init(VdReader *reader, int fd, VdFormatError *ret_error)
 {
   struct stat st;
@@ -26,15 +30,40 @@ bool vd_reader_init(VdReader *reader, int fd, VdFormatError *ret_error)
   return true;
 }
 
+/* A worker that serves has its files open for direct I/O, which wants offset, length and memory aligned:
+ * what does not fit is read around. */
+static ssize_t read_around(int fd, uint8_t *buffer, size_t length, uint64_t offset)
+{
+  static _Alignas(DIRECT_ALIGNMENT) uint8_t window[DIRECT_WINDOW];
+  uint64_t start = offset - offset % DIRECT_ALIGNMENT;
+  size_t skip = (size_t)(offset - start);
+  ssize_t n = pread(fd, window, sizeof window, (off_t)start);
+
+  if (n < 0)
+    return n;
+  if ((size_t)n <= skip)
+    return 0;
+  if (length > (size_t)n - skip)
+    length = (size_t)n - skip;
+  memcpy(buffer, &window[skip], length);
+  return (ssize_t)length;
+}
+
+static ssize_t read_file(int fd, uint8_t *buffer, size_t length, uint64_t offset)
+{
+  ssize_t n = pread(fd, buffer, length, (off_t)offset);
+
+  return n < 0 && errno == EINVAL ? read_around(fd, buffer, length, offset) : n;
+}
+
 /* Returns the bytes read; fewer than length with errno 0 at the end of the file. */
 static size_t read_fully(const VdReader *reader, uint8_t *buffer, size_t length, uint64_t offset)
 {
   size_t done = 0;
 
   while (done < length) {
-    ssize_t n = reader->read != NULL
-                    ? reader->read(reader, &buffer[done], length - done, offset + done)
-                    : pread(reader->fd, &buffer[done], length - done, (off_t)(offset + done));
+    ssize_t n = reader->read != NULL ? reader->read(reader, &buffer[done], length - done, offset + done)
+                                     : read_file(reader->fd, &buffer[done], length - done, offset + done);
 
     if (n < 0 && errno == EINTR)
       continue;
