@@ -80,8 +80,8 @@ static GSubprocess *spawn(const VdServiceSpec *spec, int line, GError **error)
   g_autoptr(GSubprocessLauncher) launcher =
       g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_SILENCE);
   char *environment[] = {(char *)"LC_ALL=C", NULL};
-  const char *full[] = {spec->program, "--serve", "--user", spec->user_argument, NULL};
-  const char *unprivileged[] = {spec->program, "--serve", "--unprivileged-test", NULL};
+  const char *full[] = {spec->program, "--user", spec->user_argument, "--serve", NULL};
+  const char *unprivileged[] = {spec->program, "--unprivileged-test", "--serve", NULL};
   g_autoptr(GError) cause = NULL;
   GSubprocess *process;
 
