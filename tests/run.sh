@@ -4,7 +4,7 @@
 #
 #   sudo tests/run.sh [--level LEVEL,...] [--no-deps] [--build-dir DIR] [--meson-arg ARG]... [--list] [FILTER]
 #
-#   --level     lint, unit, bus, system, vm (default: all)
+#   --level     lint, unit, crash, bus, system, vm (default: all)
 #   --build-dir where to build (default: build-tests in the source tree)
 #   --meson-arg passed to meson setup, such as -Db_sanitize=address,undefined; CC and CXX choose the compiler
 #   FILTER      only tests whose name contains this
@@ -23,7 +23,7 @@ if [ "$(id -u)" = 0 ] && [ -z "${VIRTDISK_TESTS_ROOT:-}" ] && ! mountpoint -q /;
     'mount --rbind / /mnt && exec chroot /mnt bash "$@"' bash "$source_dir/tests/run.sh" "$@"
 fi
 
-levels=lint,unit,bus,system,vm deps=yes build_dir=$source_dir/build-tests filter='' list=no meson_args=()
+levels=lint,unit,crash,bus,system,vm deps=yes build_dir=$source_dir/build-tests filter='' list=no meson_args=()
 while [ $# -gt 0 ]; do
   case $1 in
     --level) levels=${2:?}; shift ;;
@@ -41,7 +41,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 for level in ${levels//,/ }; do
-  case $level in lint | unit | bus | system | vm) ;; *) vd_die "no such level: $level (lint, unit, bus, system, vm)" ;; esac
+  case $level in lint | unit | crash | bus | system | vm) ;; *) vd_die "no such level: $level (lint, unit, crash, bus, system, vm)" ;; esac
 done
 
 if [ "$deps" = yes ]; then

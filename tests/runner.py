@@ -22,7 +22,7 @@ sys.path.append(GUEST)
 
 import scripts  # noqa: E402
 
-LEVELS = ("lint", "unit", "bus", "system", "vm")
+LEVELS = ("lint", "unit", "crash", "bus", "system", "vm")
 PROGRAM_DEADLINE = 900  # seconds, for one test program with all its cases
 RUNDIR = "/run/virtdisk"
 OURS = re.compile(r"^(virtdisk|virtdiskd|test-|dbus-daemon|polkitd)")
@@ -231,7 +231,7 @@ def main():
         runner.run_level(level)
     runner.check_nothing_left(before)
     print(f"levels run: {', '.join(levels)}; not asked for: "
-          f"{', '.join(l for l in ('lint', 'unit', 'bus', 'system') if l not in levels) or 'none'}")
+          f"{', '.join(l for l in LEVELS if l not in levels) or 'none'}")
     return runner.finish()
 
 
