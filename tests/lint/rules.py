@@ -18,10 +18,11 @@ MAY_INCLUDE = {
     "bus": {"core", "auth", "util", "protocol", "facts"},
     "core": {"attach", "store", "worker", "util", "protocol"},
     "auth": {"util", "protocol"},
-    "attach": {"util", "protocol"},
+    "attach": {"util", "protocol", "worker"},
     "store": {"util", "protocol", "facts"},
     "worker": {"util", "protocol", "facts"},
-    "worker-program": {"formats", "worker", "util", "protocol", "facts"},
+    "worker-program": {"formats", "engine", "worker", "util", "protocol", "facts"},
+    "engine": {"formats", "util-leaf", "protocol", "facts"},
     "formats": {"util-leaf", "protocol", "facts"},
     "util": {"protocol"},
     "cli": {"library", "protocol"},
@@ -30,7 +31,8 @@ MAY_INCLUDE = {
 }
 # Headers that are one thing on their own: facts is a plain struct, leaves need nothing but libc and GLib's types.
 # The error of a parser is a plain struct that crosses the same socket as the facts.
-SPECIAL = {"worker/facts.h": "facts", "formats/error.h": "facts", "util/checked.h": "util-leaf", "util/cleanup.h": "util-leaf"}
+SPECIAL = {"worker/facts.h": "facts", "formats/error.h": "facts", "formats/create.h": "facts", "util/checked.h": "util-leaf",
+           "util/cleanup.h": "util-leaf"}
 # Files of worker/ that are linked into the worker only, beside formats/.
 WORKER_PROGRAM = re.compile(r"daemon/worker/(main|sandbox|serve[a-z-]*)\.[ch]$")
 # Each foreign thing has one place.
@@ -95,8 +97,8 @@ def includes(files):
             for pattern, places, what in FOREIGN:
                 if pattern.search(name) and not any(path.startswith(place) for place in places):
                     yield f"{path}:{number}: {name}: {what}"
-            if group == "formats" and FORMATS_ONLY_LIBC.match(name):
-                yield f"{path}:{number}: {name}: formats/ includes libc and leaves of util/ only"
+            if group in ("formats", "engine") and FORMATS_ONLY_LIBC.match(name):
+                yield f"{path}:{number}: {name}: {group}/ includes libc and leaves of util/ only"
             if name.startswith('"'):
                 target = target_of(name[1:-1], path)
                 allowed = MAY_INCLUDE[group] | {group, "worker" if group == "worker-program" else group}

@@ -28,14 +28,18 @@ class Rules(unittest.TestCase):
                               ("daemon/disk.c", '"worker/facts.h"'), ("daemon/disk.c", '"disk.h"'),
                               ("daemon/store/runstate.c", '"worker/facts.h"'), ("daemon/attach/loop.c", "<libudev.h>"),
                               ("daemon/formats/vhd.c", '"util/checked.h"'), ("daemon/worker/main.c", '"formats/registry.h"'),
-                              ("daemon/auth/gate.c", "<polkit/polkit.h>"), ("client/cli/list.c", '"virtdisk.h"')]:
+                              ("daemon/auth/gate.c", "<polkit/polkit.h>"), ("daemon/attach/ublk.c", '"worker/service.h"'),
+                              ("daemon/engine/engine.c", '"formats/vhdx.h"'), ("daemon/worker/serve.c", '"engine/engine.h"'),
+                              ("client/cli/list.c", '"virtdisk.h"')]:
             with self.subTest(path + include):
                 self.passes(rules.includes, path, f"#include {include}\n")
 
     def test_includes_never_go_up_or_across(self):
         for path, include in [("daemon/disk.c", '"bus/service.h"'), ("daemon/disk.c", '"auth/gate.h"'),
                               ("daemon/attach/loop.c", '"disk.h"'), ("daemon/attach/loop.c", '"formats/vhd-footer.h"'),
-                              ("daemon/attach/loop.c", '"worker/facts.h"'), ("daemon/formats/vhd.c", '"attach/loop.h"'),
+                              ("daemon/worker/service.c", '"attach/device.h"'), ("daemon/formats/vhd.c", '"attach/loop.h"'),
+                              ("daemon/engine/engine.c", '"worker/facts-check.h"'), ("daemon/formats/vhd.c", '"engine/io.h"'),
+                              ("daemon/engine/ring.c", "<glib.h>"), ("daemon/attach/ublk.c", '"engine/engine.h"'),
                               ("daemon/formats/vhd.c", "<gio/gio.h>"), ("daemon/formats/vhd.c", '"util/identity.h"'),
                               ("daemon/main.c", '"formats/registry.h"'), ("daemon/worker/client.c", '"formats/registry.h"'),
                               ("daemon/util/guid.c", '"disk.h"'), ("daemon/bus/service.c", "<polkit/polkit.h>"),
