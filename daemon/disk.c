@@ -12,6 +12,8 @@ void vd_disk_attachment_free(VdDiskAttachment *self)
     self->free_charge(self->charge);
   g_clear_pointer(&self->device, vd_device_unref);
   g_clear_pointer(&self->parents, g_ptr_array_unref);
+  g_clear_pointer(&self->chain, vd_chain_free);
+  g_clear_pointer(&self->image, vd_image_unref);
   g_clear_pointer(&self->owner, vd_identity_unref);
   g_free(self->session);
   g_free(self->tag);

@@ -18,6 +18,8 @@ typedef struct {
   char *tag;        /* names it in the kernel, in /run and on the bus */
   VdDevice *device; /* NULL while pending */
   VdAttachPlan plan;
+  VdImage *image;     /* what is attached, and its chain, for their locks; NULL after a restart */
+  VdChain *chain;     /* or NULL */
   GPtrArray *parents; /* element VdParent*: nearest first; NULL: none */
   VdIdentity *owner;
   char *session; /* lifetime session: id of the login session */

@@ -269,10 +269,26 @@ static void start_device(VdManager *self, Attach *attach, GCancellable *cancella
 
 /* attach */
 
+/*
+ * A worker that has ended holds its files for a moment still, and the locks are the files': they are let go
+ * of here, unless a handle goes on with them.
+ */
+static void unlock_attachment(const VdDisk *disk, VdDiskAttachment *a)
+{
+  for (guint i = 0; i < disk->handles->len; i++)
+    if (((VdHandle *)g_ptr_array_index(disk->handles, i))->image == a->image)
+      return;
+  if (a->image != NULL)
+    vd_image_unlock(a->image);
+  if (a->chain != NULL)
+    vd_chain_unlock(a->chain);
+}
+
 static void end_attachment(VdManager *self, VdDisk *disk)
 {
   VdDiskAttachment *a = g_steal_pointer(&disk->attachment);
 
+  unlock_attachment(disk, a);
   for (guint i = 0; i < disk->handles->len; i++)
     ((VdHandle *)g_ptr_array_index(disk->handles, i))->attacher = FALSE;
   vd_run_remove(self->rundir, a->tag);
@@ -470,6 +486,8 @@ static VdDiskAttachment *make_attachment(VdManager *self, VdHandle *handle, cons
 
   a->tag = g_strconcat(self->instance, random, NULL);
   a->plan = *plan;
+  a->image = vd_image_ref(handle->image);
+  a->chain = handle->chain != NULL ? vd_chain_copy(handle->chain) : NULL;
   a->parents = handle->chain != NULL ? vd_chain_parents(handle->chain) : NULL;
   a->owner = vd_identity_ref(handle->owner);
   a->session = plan->lifetime == VD_LIFETIME_SESSION ? g_strdup(session) : NULL;
