@@ -25,7 +25,9 @@ OPTION_TYPES = {"device-id": "u", "vendor-id": "s", "version": "u", "rw-depth": 
                 "read-only": "b", "resiliency-guid": "s", "snapshot-id": "s", "path": "s", "flags": "u",
                 "open-flags": "u", "lifetime": "s", "detach-on-unmount": "b", "sector-size": "u",
                 "partition-scan": "b", "owner-uid": "u", "owner-gid": "u", "mode": "u", "restricted-offset": "t",
-                "restricted-length": "t", "force": "b", "when-idle": "b", "provider-specific-flags": "u"}
+                "restricted-length": "t", "route": "s", "zero-copy": "b", "ignore-parent-timestamp": "b",
+                "unique-id": "s", "block-size": "u", "physical-sector-size": "u", "parent-path": "s",
+                "parent-device-id": "u", "parent-vendor-id": "s", "force": "b", "when-idle": "b", "provider-specific-flags": "u"}
 
 class BusError(Exception):
     """An error reply: name is the D-Bus error name, message the text."""
@@ -120,6 +122,18 @@ class Client:
     def open_fd(self, fd, access_mask, flags=0, **opts):
         return self.call(ROOT, MANAGER, "OpenVirtualDiskFd", "(huua{sv})", 0, access_mask, flags, options(**opts),
                          fds=[fd])[0]
+
+    def create(self, path, size, flags=0, access_mask=0, **opts):
+        """With version 2 unless said otherwise -> object path of the handle"""
+        opts.setdefault("version", 2)
+        return self.call(ROOT, MANAGER, "CreateVirtualDisk", "(suuta{sv})", path, access_mask, flags, size,
+                         options(**opts))[0]
+
+    def add_parent(self, handle, path):
+        self.call(handle, HANDLE, "AddVirtualDiskParent", "(sa{sv})", path, {})
+
+    def add_parent_fd(self, handle, fd):
+        self.call(handle, HANDLE, "AddVirtualDiskParentFd", "(ha{sv})", 0, {}, fds=[fd])
 
     def attach(self, handle, flags=0, interactive=False, **opts):
         return self.call(handle, HANDLE, "AttachVirtualDisk", "(ua{sv})", flags, options(**opts),
