@@ -52,8 +52,7 @@ static void handle_init(VdFuseSlot *slot)
   out.flags2 = (uint32_t)((offered & wanted) >> 32);
   out.max_write = setup->max_io;
   out.max_pages = (uint16_t)(setup->max_io / VD_IO_ALIGNMENT);
-  out.max_background = (uint16_t)setup->depth;
-  out.congestion_threshold = (uint16_t)setup->depth;
+  out.max_background = out.congestion_threshold = (uint16_t)slot->fuse->n_slots;
   out.time_gran = 1;
   vd_fuse_answer(slot, &out, sizeof out);
 }

@@ -15,9 +15,19 @@
 /* Answers from this size on are copied into the kernel by its own threads, several at a time. Bytes. */
 #define LARGE_ANSWER (128U << 10)
 
+/* Ceiling of the memory of all slots, bytes: at most 31 of 1 MiB. */
+#define MAX_MEMORY ((size_t)32 << 20)
+
 static size_t slot_size(const VdServeSetup *setup)
 {
   return VD_FUSE_PAYLOAD + setup->max_io + VD_FUSE_TAIL;
+}
+
+static unsigned count_slots(const VdServeSetup *setup)
+{
+  size_t most = MAX_MEMORY / slot_size(setup);
+
+  return setup->depth < most ? setup->depth : (unsigned)most;
 }
 
 /* Latest used first: its memory is warm, and memory that is not needed is never touched. */
@@ -143,14 +153,15 @@ static bool fuse_prepare(VdServer *server, VdFormatError *ret_error)
 {
   static VdFuse self;
   const VdServeSetup *setup = &server->order.setup;
-  uint8_t *memory = vd_serve_memory(setup->depth * slot_size(setup));
+  uint8_t *memory = vd_serve_memory(count_slots(setup) * slot_size(setup));
 
   if (!memory)
     return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "FUSE: buffers: %s",
                                strerrordesc_np(errno));
   self = (VdFuse){.server = server, .used = (setup->flags & VD_SERVE_TAKEOVER) != 0};
+  self.n_slots = count_slots(setup);
   server->transport_state = &self;
-  for (unsigned i = setup->depth; i-- > 0;) {
+  for (unsigned i = self.n_slots; i-- > 0;) {
     self.slots[i] = (VdFuseSlot){.fuse = &self, .memory = memory + i * slot_size(setup), .next = self.free};
     self.free = &self.slots[i];
   }

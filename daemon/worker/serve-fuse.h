@@ -37,6 +37,7 @@ struct VdFuseSlot {
 struct VdFuse {
   VdServer *server;
   VdFuseSlot *free;
+  unsigned n_slots;
   unsigned n_reading; /* slots that wait for a request */
   bool used;          /* somebody opened the file, or a predecessor served */
   VdRingOp notice;

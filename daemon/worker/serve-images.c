@@ -53,7 +53,7 @@ static bool make_pages(VdServer *server, VdFormatError *ret_error)
 {
   size_t capacity = server->order.setup.cache_size;
 
-  server->pages = vd_pages_new(server->io, PAGE_SIZE, capacity != 0 ? capacity : VD_ENGINE_CACHE_SIZE);
+  server->pages = vd_pages_new(server->io, PAGE_SIZE, capacity != 0 ? capacity : VD_SERVE_CACHE_SIZE);
   return server->pages || no_memory(ret_error, "metadata cache");
 }
 

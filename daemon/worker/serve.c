@@ -32,12 +32,12 @@ enum { EXIT_LINE = 3, EXIT_REFUSED = 4, EXIT_UNCLEAN = 5 };
 
 void *vd_serve_memory(size_t size)
 {
-  void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
   if (memory == MAP_FAILED)
     return NULL;
 #ifndef VD_SANITIZED
-  (void)!mlock2(memory, size, MLOCK_ONFAULT);
+  (void)!mlock(memory, size);
 #endif
   return memory;
 }
@@ -168,7 +168,7 @@ static int highest_fd(const VdServer *server)
 static bool shut_in(VdServer *server, const VdSandboxPlan *who, VdFormatError *ret_error)
 {
   const VdServeSetup *setup = &server->order.setup;
-  uint64_t cache = setup->cache_size != 0 ? setup->cache_size : VD_ENGINE_CACHE_SIZE;
+  uint64_t cache = setup->cache_size != 0 ? setup->cache_size : VD_SERVE_CACHE_SIZE;
   VdSandboxPlan plan = *who;
   const char *failed_step;
 

@@ -17,6 +17,9 @@ enum { VD_SLOT_TRANSPORT, VD_SLOT_CONTROL, VD_SLOT_IMAGES };
 /* Lines at a time; who comes when all are taken is turned away. */
 #define VD_SERVE_MAX_LINES 4
 
+/* Bytes of metadata where the daemon asks for nothing else; with the buffers it stays below 48 MiB. */
+#define VD_SERVE_CACHE_SIZE (UINT64_C(10) << 20)
+
 /* What the daemon asked for, every number checked. */
 typedef struct {
   VdServeSetup setup;
@@ -98,7 +101,9 @@ void vd_server_request_done(VdServer *server);
 /* Of a transport: nothing comes any more. */
 void vd_server_end(VdServer *server);
 
-/* Anonymous memory, zero, aligned to pages; NULL: none. Stays until the process ends. */
+/* Anonymous memory, zero, aligned to pages, and really there: whoever is killed while the kernel copies to or
+ * from a page that must first be found fails that request for good. NULL: none. Stays until the process ends.
+ */
 void *vd_serve_memory(size_t size);
 void vd_serve_report(const VdServer *server, VdServeKind kind, const VdFormatError *error,
                      VdServeReport *ret_report);

@@ -331,6 +331,10 @@ public:
   {
     return faults_;
   }
+  const char *last_error() const
+  {
+    return strerror(last_error_);
+  }
 
 private:
   void run(int disk, unsigned user)
@@ -339,18 +343,22 @@ private:
     const off_t offset = static_cast<off_t>(user) << 20;
 
     for (unsigned i = 0; !stop_; i++) {
+      errno = 0;
       written.fill(user * 1000 + i);
       if (pwrite(disk, written.data(), written.size(), offset) != static_cast<ssize_t>(written.size()) ||
           (i % 16 == 0 && fsync(disk) != 0) ||
           pread(disk, read.data(), read.size(), offset) != static_cast<ssize_t>(read.size()) ||
-          !(read == written))
+          !(read == written)) {
+        last_error_ = errno;
         faults_++;
+      }
       rounds_++;
     }
   }
 
   std::atomic<bool> stop_{false};
   std::atomic<unsigned> rounds_{0}, faults_{0};
+  std::atomic<int> last_error_{0};
   std::vector<std::thread> threads_;
 };
 
@@ -384,7 +392,7 @@ TEST_F(ServeFuse, SuccessorTakesOver)
     mount_.close_fuse();
   }
   users.join();
-  EXPECT_EQ(users.faults(), 0u);
+  EXPECT_EQ(users.faults(), 0u) << users.last_error();
   disk.reset();
   mount_.close_mount();
   ASSERT_TRUE(works);
