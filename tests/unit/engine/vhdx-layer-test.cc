@@ -280,3 +280,86 @@ TEST_F(VhdxChild, StaleBitsOfAnEarlierLifeDoNotCount)
   write(chain, 7 * mib, 512, 0x77);
   compare(chain);
 }
+
+// The kernel tells of a lost page once, and lets the next flush succeed.
+TEST(VhdxLayer, AfterAFlushThatFailedTheLogIsWrittenAgain)
+{
+  Chain chain({create({})}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  EXPECT_EQ(chain.fill(0, 2 * mib, 1), 0);
+  EXPECT_EQ(chain.flush(), 0);
+  chain.sim.fail(0, -EIO, VD_IO_FLUSH);
+  EXPECT_EQ(chain.discard(0, mib), -EIO);
+  chain.sim.run_until_quiet();
+  uint64_t failed = 0, entry = 0;
+  for (const vd_sim::Event &event : chain.sim.log()) {
+    bool in_log = event.kind == VD_IO_WRITE && event.offset >= mib && event.offset < 2 * mib;
+
+    if (event.kind == VD_IO_FLUSH && event.what == vd_sim::Event::What::completed && event.result < 0)
+      failed++;
+    else if (event.what == vd_sim::Event::What::submitted && in_log && failed == 0)
+      entry = event.offset;
+    else if (event.what == vd_sim::Event::What::submitted && in_log && event.offset == entry)
+      failed++;
+  }
+  EXPECT_EQ(failed, 2u) << "a flush that failed, and the entry before it once more";
+  EXPECT_EQ(chain.fill(5 * mib, 512, 2), 0);
+  EXPECT_EQ(vd_engine_close(chain.engine), 0);
+  EXPECT_EQ(faults(chain.sim.image(0)), "");
+}
+
+TEST(VhdxLayer, WithoutRoomOnTheHostAWriteFailsAndLaterOnesWork)
+{
+  Chain chain({create({})}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  EXPECT_EQ(chain.fill(0, 512, 1), 0);
+  chain.sim.fail(0, -ENOSPC, VD_IO_WRITE, true);
+  EXPECT_EQ(chain.fill(40 * mib, 512, 2), -ENOSPC);
+  EXPECT_EQ(chain.fill(0, 512, 3), -ENOSPC);
+  EXPECT_EQ(chain.read(40 * mib, 512), std::vector<uint8_t>(512));
+  chain.sim.clear_faults();
+  EXPECT_EQ(chain.fill(40 * mib, 512, 4), 0);
+  EXPECT_EQ(vd_engine_close(chain.engine), 0);
+  EXPECT_EQ(faults(chain.sim.image(0)), "");
+  Chain again({chain.sim.image(0)}, false);
+  EXPECT_EQ(again.read(40 * mib, 512), std::vector<uint8_t>(512, 4));
+}
+
+// A copy that lost its end, as QEMU's fixed images have it.
+TEST(VhdxLayer, AShortLastBlockReadsAsZerosAndIsMadeWholeBeforeTheFirstWrite)
+{
+  Shape shape;
+  shape.size = 5 * mib + mib / 2;
+  Image image = Image::of_size(0);
+  {
+    Chain chain({create(shape)}, true);
+    ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+    EXPECT_EQ(chain.fill(5 * mib, mib / 2, 6), 0);
+    EXPECT_EQ(vd_engine_close(chain.engine), 0);
+    image = chain.sim.image(0);
+  }
+  image.truncate(image.size() - mib / 2);
+  Chain chain({image}, true);
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  EXPECT_EQ(chain.read(5 * mib, mib / 2), std::vector<uint8_t>(mib / 2, 6));
+  EXPECT_EQ(chain.fill(5 * mib, 512, 7), 0);
+  EXPECT_EQ(vd_engine_close(chain.engine), 0);
+  EXPECT_EQ(chain.sim.image(0).size() % mib, 0u);
+}
+
+TEST(VhdxLayer, WhatCannotBeWrittenIsRefusedByName)
+{
+  Image image = create({});
+  VdVhdxHeader header = read_structure(image).header;
+  std::vector<uint8_t> bytes(VD_VHDX_HEADER_LENGTH);
+
+  header.sequence = UINT64_MAX;
+  vd_vhdx_header_build(&header, bytes.data());
+  image.write(header.slot == 0 ? VD_VHDX_HEADER_1 : VD_VHDX_HEADER_2, bytes.data(), bytes.size());
+  Chain reader({image}, false), writer({image}, true);
+  EXPECT_NE(reader.engine, nullptr) << reader.error.text;
+  EXPECT_EQ(writer.engine, nullptr);
+  EXPECT_STREQ(writer.error.field, "sequence_number");
+}
