@@ -79,6 +79,8 @@ static gboolean make_anew(const char *name)
 
 void vd_loop_reclaim(const VdAttachment *attachment)
 {
+  if (!g_str_has_prefix(attachment->name, "loop"))
+    return;
   if (attachment->owner.set && !vd_loop_is_live(attachment)) {
     clear_exchanged(attachment);
     vd_node_take_back(attachment->path, &attachment->owner);

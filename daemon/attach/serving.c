@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "attach/serving-record.h"
 #include "util/checked.h"
@@ -12,6 +14,9 @@
 #include "util/ublk-abi.h"
 #include "virtdisk-error.h"
 #include "worker/said.h"
+
+/* From SIGKILL to the end; a process that waits for a disk takes its time. */
+#define BURY_DEADLINE_MS 5000
 
 VdServing *vd_serving_alloc(const char *rundir, const char *tag)
 {
@@ -284,6 +289,31 @@ void vd_serving_abort(VdServing *self)
   if (service != NULL)
     vd_service_kill(service);
   vd_serving_set_fuse(self, -1);
+}
+
+/* The record's pid may be another program's by now. */
+static gboolean is_worker(const VdServing *self, pid_t pid)
+{
+  g_autofree char *link = g_strdup_printf("/proc/%d/exe", (int)pid);
+  g_autofree char *program = g_file_read_link(link, NULL);
+
+  return program != NULL && g_str_has_prefix(program, self->program);
+}
+
+void vd_serving_bury(VdServing *self)
+{
+  g_autoptr(VdService) service = vd_serving_get_service(self);
+  vd_autofd pidfd = self->pid > 0 ? (int)syscall(SYS_pidfd_open, self->pid, 0) : -1;
+  GPollFD end = {.fd = pidfd, .events = G_IO_IN};
+
+  if (service != NULL)
+    vd_service_kill(service);
+  else if (pidfd >= 0 && is_worker(self, self->pid))
+    syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+  else
+    return;
+  if (pidfd >= 0 && g_poll(&end, 1, BURY_DEADLINE_MS) == 0)
+    g_warning("virtdisk-worker (pid %d) was killed and does not end", (int)self->pid);
 }
 
 void vd_serving_end(VdServing *self)

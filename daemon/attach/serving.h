@@ -68,6 +68,8 @@ int vd_serving_dup_fuse(VdServing *self);
 
 /* Kills the worker and ends the FUSE connection: whoever waits for either goes on with an error. */
 void vd_serving_abort(VdServing *self);
+/* Before a successor is made: a worker that is still there, but does not answer, is killed and waited for. */
+void vd_serving_bury(VdServing *self);
 /* After the device is gone: waits until the worker has closed the image, kills it at VD_CLOSE_DEADLINE_MS,
  * and removes socket and record. */
 void vd_serving_end(VdServing *self);

@@ -61,6 +61,7 @@ gboolean vd_ublk_recover(const VdAttachment *attachment, GError **error)
 
   if (control == NULL)
     return FALSE;
+  vd_serving_bury(serving);
   result = vd_ublk_get_info(control, serving->ublk_id, &info);
   if (result < 0 || info.ublksrv_flags != vd_ublk_mark(serving->tag) || info.state == VD_UBLK_DEAD) {
     vd_ublk_set_error(error, serving->ublk_id, "the device is gone", result < 0 ? result : -ENODEV);
