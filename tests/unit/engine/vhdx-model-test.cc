@@ -220,3 +220,31 @@ TEST_P(VhdxModel, AKilledSessionLosesNothingThatCompleted)
 
 INSTANTIATE_TEST_SUITE_P(All, VhdxModel, ::testing::ValuesIn(cases),
                          [](const auto &info) { return std::string(info.param.name); });
+
+// Nobody flushes but the layer itself: the log goes round, and its space is used again only when an entry
+// that allows it is durable.
+TEST(VhdxLog, GoesRoundWithoutAFlushAndEveryPowerCutLeavesAnImage)
+{
+  Shape shape;
+  shape.size = 400 * mib;
+  Chain chain({create(shape)}, true);
+  size_t begin = 0;
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  for (unsigned i = 0; i < 400; i++) {
+    if (i == 100)
+      begin = chain.sim.log().size();
+    ASSERT_EQ(chain.fill(i * mib, 512, static_cast<uint8_t>(i + 1)), 0);
+  }
+  vd_sim::Cuts cuts;
+  cuts.most = 500;
+  cuts.first_position = begin;
+  unsigned count = 0;
+  chain.sim.for_each_cut(cuts, [&](const vd_sim::Cut &cut, std::vector<Image> &images) {
+    std::string what = HasFailure() ? "" : faults(images[0], true);
+
+    EXPECT_EQ(what, "") << vd_sim::describe(cut);
+    count++;
+  });
+  EXPECT_GT(count, 300u);
+}
