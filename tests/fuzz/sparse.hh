@@ -7,7 +7,7 @@
 
 #include "fuzz/fuzz.hh"
 
-constexpr uint64_t kMaxFuzzedFile = UINT64_C(1) << 48;
+constexpr uint64_t kMaxFuzzedFile = UINT64_C(1) << 44;
 
 inline images::Bytes pack(const images::File &file)
 {
