@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include "engine-bed.hh"
 
+#include <algorithm>
+
 namespace
 {
 
@@ -35,7 +37,13 @@ VdStep find(VdLayer *layer, uint64_t offset, uint64_t length, VdRun *ret_run, Vd
     self->later([waiter] { waiter->wake(waiter); }, false, nullptr);
     return VD_STEP_WAIT;
   }
-  *ret_run = {self->map[block], length, self->data_offset + offset};
+  *ret_run = {self->map[block], length, self->file_offset(offset)};
+  if (self->half_full.count(block)) {
+    uint64_t half = layer->block_size / 2, within = offset % layer->block_size;
+
+    ret_run->kind = within < half ? self->map[block] : VD_RUN_HERE;
+    ret_run->length = within < half ? std::min(length, half - within) : length;
+  }
   return VD_STEP_DONE;
 }
 
@@ -55,7 +63,7 @@ VdStep place(VdLayer *layer, uint64_t offset, uint64_t length, VdPlace *ret_plac
     vd_waiters_add(&self->waiters[block], waiter);
     return VD_STEP_WAIT;
   }
-  *ret_place = {length, self->data_offset + offset, self->map[block] != VD_RUN_HERE};
+  *ret_place = {length, self->file_offset(offset), self->map[block] != VD_RUN_HERE};
   if (ret_place->update) {
     self->busy.insert(block);
     update->offset = offset;
@@ -157,6 +165,13 @@ void MockLayer::later(std::function<void()> run, bool hold, std::function<void()
     *ret_held = run;
   else
     start(base.io, new Later{{}, this, run});
+}
+
+uint64_t MockLayer::file_offset(uint64_t offset) const
+{
+  uint64_t block = offset / base.block_size, within = offset % base.block_size;
+
+  return data_offset + (scattered ? map.size() - 1 - block : block) * base.block_size + within;
 }
 
 void MockLayer::wake(uint64_t block)

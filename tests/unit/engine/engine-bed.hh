@@ -62,6 +62,8 @@ struct MockLayer {
   std::map<uint64_t, VdWaiters> waiters;
   uint64_t data_offset = 0;
   bool barrier = false;
+  bool scattered = false;       // the last block lies first in the file
+  std::set<uint64_t> half_full; // of these the second half is in the file, whatever the map says
   int *freed = nullptr;
 
   // What happens, and what is to go wrong.
@@ -100,5 +102,6 @@ struct MockLayer {
   }
   void later(std::function<void()> run, bool hold, std::function<void()> *ret_held);
   void wake(uint64_t block);
+  uint64_t file_offset(uint64_t offset) const;
   VdLayerOps ops = {};
 };

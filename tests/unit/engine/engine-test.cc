@@ -117,6 +117,46 @@ TEST_F(Engine, BlocksThatFollowInTheFileAreOneTransfer)
   EXPECT_EQ(sim.count(VD_IO_READ), reads + 1);
 }
 
+TEST_F(Engine, BlocksThatLieApartAreTransfersOfTheirOwn)
+{
+  leaf->scattered = true;
+  make();
+  EXPECT_EQ(run(VD_OP_WRITE, 0, 4 * block, 1), 0);
+  EXPECT_EQ(run(VD_OP_WRITE, 512, 2 * block, 2), 0);
+  EXPECT_EQ(read(0, 512), bytes(512, 1));
+  EXPECT_EQ(read(512, 2 * block), bytes(2 * block, 2));
+  EXPECT_EQ(read(512 + 2 * block, 2 * block - 512), bytes(2 * block - 512, 1));
+  EXPECT_EQ(sim.image(0).read(14 * block, block), bytes(block, 2));
+}
+
+TEST_F(Engine, WhoWaitsIsNotAskedAgainBeforeItIsWoken)
+{
+  Request first(VD_OP_WRITE, block, 512, 1), both(VD_OP_WRITE, 0, 2 * block, 2);
+
+  make();
+  EXPECT_EQ(run(VD_OP_WRITE, 0, block, 1), 0);
+  leaf->hold_commit = true;
+  submit(first);
+  sim.run_until_quiet();
+  unsigned places = leaf->places;
+  submit(both);
+  sim.run_until_quiet();
+  EXPECT_EQ(leaf->places, places + 2) << "its first part has completed meanwhile";
+  leaf->hold_commit = false;
+  leaf->held_commit();
+  sim.run_until_quiet();
+  EXPECT_EQ(both.result, 0);
+  EXPECT_EQ(both.dones, 1u);
+}
+
+TEST_F(Engine, ABlockThatIsEmptyInPartIsDiscarded)
+{
+  leaf->half_full.insert(2);
+  make();
+  EXPECT_EQ(run(VD_OP_DISCARD, 0, 4 * block), 0);
+  EXPECT_EQ(leaf->zeroed, (std::vector<std::pair<uint64_t, uint64_t>>{{2, 1}}));
+}
+
 TEST_F(Engine, ARequestOfMorePartsThanFitGoesOn)
 {
   make();
@@ -511,7 +551,7 @@ TEST_F(Engine, BadArgumentsAreRefused)
   EXPECT_EQ(run(VD_OP_READ, size, 512), -EINVAL);
   EXPECT_EQ(run(VD_OP_READ, size - 512, 1024), -EINVAL);
   EXPECT_EQ(run(VD_OP_DISCARD, UINT64_MAX - 511, 512), -EINVAL);
-  EXPECT_EQ(run(static_cast<VdOp>(77), 0, 512), -EINVAL);
+  EXPECT_EQ(run(static_cast<VdOp>(7), 0, 512), -EINVAL);
 }
 
 TEST_F(Engine, AReadOnlyEngineChangesNothing)
