@@ -426,13 +426,13 @@ TEST_F(Client, RealWorkerNamesTheFieldAndTheOffset)
   drop(client);
 }
 
-TEST_F(Client, RealWorkerKnowsNoVhdxYet)
+TEST_F(Client, RealWorkerTakesNothingElseForVhdx)
 {
   VdWorkerClient *client = real();
   Answer answer;
 
   probe(client, answer, VIRTDISK_DEVICE_VHDX);
-  EXPECT_TRUE(answer.is(VIRTDISK_ERROR_PROVIDER_NOT_FOUND)) << answer.text();
+  EXPECT_TRUE(answer.is(VIRTDISK_ERROR_FILE_CORRUPT)) << answer.text();
   drop(client);
 }
 
