@@ -27,6 +27,21 @@ protected:
     return outcome.device;
   }
 
+  // Others on this machine may have devices too.
+  VdDevice *Pick(GPtrArray *found) const
+  {
+    VdDevice *ours = nullptr;
+
+    for (guint i = 0; i < found->len; i++) {
+      auto *device = static_cast<VdDevice *>(g_ptr_array_index(found, i));
+      if (tag == vd_device_get_info(device)->tag) {
+        EXPECT_EQ(ours, nullptr) << "it was found twice";
+        ours = device;
+      }
+    }
+    return ours;
+  }
+
   void Release(VdDevice *device)
   {
     Detached detached = Detach(device);
@@ -238,10 +253,12 @@ TEST_F(Fuse, WorkersThatKeepFailingEndInErrorsNotInWaiting)
   kill(vd_device_worker_pid(device), SIGKILL);
   std::atomic<bool> answered{false};
   std::thread reader([&] {
-    std::vector<char> block(4096);
-    int fd = open(node.c_str(), O_RDONLY | O_CLOEXEC);
-    EXPECT_LT(pread(fd, block.data(), block.size(), 65536), 0);
+    // Direct: what others have read before is in the page cache.
+    void *block = aligned_alloc(4096, 4096);
+    int fd = open(node.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
+    EXPECT_LT(pread(fd, block, 4096, 65536), 0);
     close(fd);
+    free(block);
     answered = true;
     g_main_context_wakeup(nullptr);
   });
@@ -263,8 +280,8 @@ TEST_F(Fuse, TheNextServiceFindsDeviceAndWorker)
   vd_device_set_owned(first, FALSE);
   vd_device_unref(first);
   g_autoptr(GPtrArray) found = vd_device_scan(rundir.c_str());
-  ASSERT_EQ(found->len, 1u);
-  VdDevice *device = static_cast<VdDevice *>(g_ptr_array_index(found, 0));
+  VdDevice *device = Pick(found);
+  ASSERT_NE(device, nullptr);
   const VdDeviceInfo *info = vd_device_get_info(device);
   EXPECT_STREQ(info->route, "fuse");
   EXPECT_EQ(std::string(info->tag), tag);
@@ -291,8 +308,8 @@ TEST_F(Fuse, BothKilledLeavesErrorsAndThenNothing)
   kill(worker, SIGKILL);
   EXPECT_TRUE(Ends(worker));
   g_autoptr(GPtrArray) found = vd_device_scan(rundir.c_str());
-  ASSERT_EQ(found->len, 1u);
-  VdDevice *device = static_cast<VdDevice *>(g_ptr_array_index(found, 0));
+  VdDevice *device = Pick(found);
+  ASSERT_NE(device, nullptr);
   RunUntil([&] { return vd_device_get_info(device)->failed && Ours().empty(); });
 }
 
