@@ -363,3 +363,32 @@ TEST(VhdxLayer, WhatCannotBeWrittenIsRefusedByName)
   EXPECT_EQ(writer.engine, nullptr);
   EXPECT_STREQ(writer.error.field, "sequence_number");
 }
+
+// A bit says that a sector is here only when it is: else a power cut would show zeros in the parent's place.
+TEST_F(VhdxChild, AfterAPowerCutASectorIsTheParentsOrTheNewOne)
+{
+  Chain chain({child, parent}, true, {.seed = 4});
+  std::vector<uint8_t> fresh(512, 0xEE);
+  std::vector<uint64_t> written;
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  for (uint64_t at = 512; at < shape.size; at += 2 * mib) {
+    EXPECT_EQ(chain.write(at, fresh), 0);
+    written.push_back(at);
+  }
+  vd_sim::Cuts cuts;
+  cuts.choices = 4;
+  cuts.most = 200;
+  chain.sim.for_each_cut(cuts, [&](const vd_sim::Cut &cut, std::vector<Image> &images) {
+    Chain reader({images[0], parent}, false);
+
+    ASSERT_NE(reader.engine, nullptr) << reader.error.text << vd_sim::describe(cut);
+    for (uint64_t at : written) {
+      std::vector<uint8_t> old(should.begin() + static_cast<long>(at),
+                               should.begin() + static_cast<long>(at) + 512);
+      std::vector<uint8_t> is = HasFailure() ? fresh : reader.read(at, 512);
+
+      EXPECT_TRUE(is == old || is == fresh) << "at " << at << ", " << vd_sim::describe(cut);
+    }
+  });
+}
