@@ -20,12 +20,11 @@ static bool has_entry(const VdUpdate *update)
   return kind_of(update) != VD_VHD_UPDATE_BITS;
 }
 
-/* A dynamic image's place can be given to its block once more; of a differencing one the bitmap may have
- * been written, and bits of a write that failed must not come to light. */
+/* If the table in the file may refer to the place, nobody else can have it. */
 static void give_back(VdVhdLayer *self, const VdUpdate *update)
 {
-  if (self->type == VD_VHD_DYNAMIC)
-    vd_vhd_space_keep(self, (uint32_t)update->block, update->layer_data[VD_VHD_UPDATE_PLACE]);
+  if (!vd_vhd_bit(self->suspect, vd_vhd_table_sector((uint32_t)update->block)))
+    vd_vhd_space_free(self, (uint32_t)(update->layer_data[VD_VHD_UPDATE_PLACE] / VD_VHD_SECTOR));
 }
 
 static void finish(VdVhdLayer *self, int error)

@@ -11,10 +11,11 @@
  *
  * What a power cut finds. Space is taken in steps: first a new trailer is written at the far end, which
  * extends the file, and made durable; then the bitmaps of the blocks to come (dynamic: all ones;
- * differencing: the old trailer becomes zeros), made durable too. Until the table says otherwise, nothing
- * refers to that space, and all its data reads as zeros. So an entry of a dynamic image's table may become
- * durable before or after the payload. In a differencing image bits must not be durable before the payload,
- * which is what the barrier is for; its entry may, since a block without bits shows the parent.
+ * differencing: the old trailer becomes zeros), made durable too. Space that was used and given back in the
+ * same session becomes a hole before that. Until the table says otherwise, nothing refers to that space, and
+ * all its data reads as zeros. So an entry of a dynamic image's table may become durable before or after the
+ * payload. In a differencing image bits must not be durable before the payload, which is what the barrier is
+ * for; its entry may, since a block without bits shows the parent.
  *
  * Only whole sectors of 512 bytes are written of metadata, never two writes of one at a time, and memory
  * holds what is written only after the write is done. A table sector that could not be written, nor put back,
@@ -37,9 +38,8 @@
 #define VD_VHD_READY (2 * VD_VHD_GROWTH_BLOCKS)
 /* Writes of metadata in flight, and sectors that are staged for them. */
 #define VD_VHD_PUMP 64
-/* Places whose update failed, that are kept for the same block; more are lost until the image is closed. */
-#define VD_VHD_KEPT 64
-/* Places of a session that were given back and can be given out again. */
+/* Places of a session that were given back, or whose update failed, and that can be given out again; more are
+ * lost until the image is compacted. */
 #define VD_VHD_FREED 65536
 /* Sectors of the disk that one sector of a bitmap tells of. */
 #define VD_VHD_BITS (8 * VD_VHD_SECTOR)
@@ -69,11 +69,6 @@ typedef struct {
   VdVhdThen then;
 } VdVhdSingle;
 
-typedef struct {
-  uint32_t block;
-  uint64_t place; /* bytes */
-} VdVhdKept;
-
 /* Space that no block has yet. All offsets are of sector bitmaps, bytes. */
 typedef struct {
   bool aligned;     /* data begins at multiples of VD_VHD_ALIGNMENT, as in the image so far */
@@ -86,9 +81,7 @@ typedef struct {
 
   uint64_t ready[VD_VHD_READY]; /* blocks that can be handed out, a ring */
   unsigned first_ready, n_ready;
-  VdVhdKept kept[VD_VHD_KEPT];
-  unsigned n_kept;
-  uint32_t *freed; /* sectors; data zeroed, bitmap unknown */
+  uint32_t *freed; /* sectors; nobody knows what is there */
   uint32_t n_freed, max_freed;
 
   bool refilling, recycling; /* of those that were freed */
@@ -231,11 +224,8 @@ uint64_t vd_vhd_space_stride(const VdVhdLayer *self);
 /* footers, use: what was found in the image. */
 void vd_vhd_space_init(VdVhdLayer *self, const VdVhdFooters *footers, const VdVhdBatUse *use);
 /* A place for a block. WAIT: the waiter is woken when there is one, or none to be had. */
-VdStep vd_vhd_space_take(VdVhdLayer *self, uint32_t block, uint64_t *ret_place, VdWaiter *waiter,
-                         int *ret_error);
-/* Nothing but this block may have it: something of it may have been written. */
-void vd_vhd_space_keep(VdVhdLayer *self, uint32_t block, uint64_t place);
-/* A block's that is no more; its data reads as zeros. */
+VdStep vd_vhd_space_take(VdVhdLayer *self, uint64_t *ret_place, VdWaiter *waiter, int *ret_error);
+/* A place that the table does not refer to any more, whatever is written there. */
 void vd_vhd_space_free(VdVhdLayer *self, uint32_t sector);
 /* Where the trailer would go if the image were closed now. */
 uint64_t vd_vhd_space_end(const VdVhdLayer *self);

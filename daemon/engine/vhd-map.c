@@ -150,7 +150,7 @@ static VdStep place_new(VdVhdLayer *self, uint64_t offset, uint64_t length, VdPl
     vd_waiters_add(&self->busy_waiters, waiter);
     return VD_STEP_WAIT;
   }
-  step = vd_vhd_space_take(self, block, &place, waiter, ret_error);
+  step = vd_vhd_space_take(self, &place, waiter, ret_error);
   if (step != VD_STEP_DONE)
     return step;
   vd_vhd_set_bit(self->busy, block, true);
@@ -229,6 +229,6 @@ void vd_vhd_cancel(VdLayer *layer, VdUpdate *update)
 
   vd_vhd_release_update(self, update);
   if (update->layer_data[VD_VHD_UPDATE_KIND] == VD_VHD_UPDATE_NEW)
-    vd_vhd_space_keep(self, (uint32_t)update->block, update->layer_data[VD_VHD_UPDATE_PLACE]);
+    vd_vhd_space_free(self, (uint32_t)(update->layer_data[VD_VHD_UPDATE_PLACE] / VD_VHD_SECTOR));
   vd_waiters_wake(&self->busy_waiters);
 }

@@ -89,6 +89,8 @@ uint64_t vd_vhd_space_end(const VdVhdLayer *self)
   return vd_vhd_space_position(self, end);
 }
 
+static bool refill(VdVhdLayer *self);
+
 static void finish_refill(VdVhdLayer *self, int error)
 {
   VdVhdSpace *space = &self->space;
@@ -155,22 +157,76 @@ static void write_bitmaps(VdVhdLayer *self, int result)
   }
   space->cursor = 0;
   space->pump.next = next_bitmap;
+  space->pump.landed = NULL;
   space->pump.then = on_bitmaps_written;
   vd_vhd_pump_run(&space->pump, self);
 }
 
 /* What is being prepared reads as zeros but for an old trailer. */
-static void prepare(VdVhdLayer *self)
+static void clear_trailer(VdVhdLayer *self, int result)
 {
   VdVhdSpace *space = &self->space;
   VdIoOp zeros = {
       .kind = VD_IO_WRITE, .offset = space->stale, .length = VD_VHD_SECTOR, .buffer = self->zeros};
 
-  space->changed = true;
-  if (space->stale != 0 && space->stale < space->trailer)
+  if (result == 0 && space->stale != 0 && space->stale < space->trailer)
     vd_vhd_single_run(&space->single, self, &zeros, write_bitmaps);
   else
-    write_bitmaps(self, 0);
+    write_bitmaps(self, result);
+}
+
+static bool next_hole(VdVhdLayer *self, unsigned slot, VdIoOp *op)
+{
+  VdVhdSpace *space = &self->space;
+
+  if (space->cursor == space->n_preparing)
+    return false;
+  op->kind = VD_IO_PUNCH;
+  op->offset = space->preparing[space->cursor++];
+  op->length = (uint64_t)self->shape.bitmap_length + self->shape.block_size;
+  return true;
+}
+
+/* One that does not become a hole is lost. */
+static int on_hole_landed(VdVhdLayer *self, unsigned slot, const VdIoOp *op, int result)
+{
+  VdVhdSpace *space = &self->space;
+
+  for (unsigned i = 0; result < 0 && i < space->n_preparing; i++)
+    if (space->preparing[i] == op->offset)
+      space->preparing[i] = 0;
+  return 0;
+}
+
+static void on_holes_made(VdVhdLayer *self, int result)
+{
+  VdVhdSpace *space = &self->space;
+  unsigned n = 0;
+
+  for (unsigned i = 0; i < space->n_preparing; i++)
+    if (space->preparing[i] != 0)
+      space->preparing[n++] = space->preparing[i];
+  space->n_preparing = n;
+  if (n > 0)
+    clear_trailer(self, 0);
+  else if (!refill(self))
+    finish_refill(self, -ENOSPC);
+}
+
+static void prepare(VdVhdLayer *self)
+{
+  VdVhdSpace *space = &self->space;
+
+  space->changed = true;
+  if (!space->recycling) {
+    clear_trailer(self, 0);
+    return;
+  }
+  space->cursor = 0;
+  space->pump.next = next_hole;
+  space->pump.landed = on_hole_landed;
+  space->pump.then = on_holes_made;
+  vd_vhd_pump_run(&space->pump, self);
 }
 
 /* Places behind one another, from the first that was never handed out. */
@@ -258,24 +314,10 @@ static bool refill(VdVhdLayer *self)
   return true;
 }
 
-static bool take_kept(VdVhdSpace *space, uint32_t block, uint64_t *ret_place)
-{
-  for (unsigned i = 0; i < space->n_kept; i++)
-    if (space->kept[i].block == block) {
-      *ret_place = space->kept[i].place;
-      space->kept[i] = space->kept[--space->n_kept];
-      return true;
-    }
-  return false;
-}
-
-VdStep vd_vhd_space_take(VdVhdLayer *self, uint32_t block, uint64_t *ret_place, VdWaiter *waiter,
-                         int *ret_error)
+VdStep vd_vhd_space_take(VdVhdLayer *self, uint64_t *ret_place, VdWaiter *waiter, int *ret_error)
 {
   VdVhdSpace *space = &self->space;
 
-  if (take_kept(space, block, ret_place))
-    return VD_STEP_DONE;
   if (space->n_ready > 0) {
     *ret_place = space->ready[space->first_ready];
     space->first_ready = (space->first_ready + 1) % VD_VHD_READY;
@@ -296,14 +338,6 @@ VdStep vd_vhd_space_take(VdVhdLayer *self, uint32_t block, uint64_t *ret_place, 
   space->n_waiting++;
   vd_waiters_add(&space->waiters, waiter);
   return VD_STEP_WAIT;
-}
-
-void vd_vhd_space_keep(VdVhdLayer *self, uint32_t block, uint64_t place)
-{
-  VdVhdSpace *space = &self->space;
-
-  if (space->n_kept < VD_VHD_KEPT)
-    space->kept[space->n_kept++] = (VdVhdKept){.block = block, .place = place};
 }
 
 void vd_vhd_space_free(VdVhdLayer *self, uint32_t sector)

@@ -59,7 +59,7 @@ static bool next_hole(VdVhdLayer *self, unsigned slot, VdIoOp *op)
   return false;
 }
 
-/* Space without a hole is lost until the image is compacted: it does not read as zeros. */
+/* Without holes there is no use in giving space back: it would not read as zeros. */
 static int on_hole_landed(VdVhdLayer *self, unsigned slot, const VdIoOp *op, int result)
 {
   if (result == 0)

@@ -455,7 +455,25 @@ TEST(VhdLayer, PayloadThatCannotBeWritten)
   EXPECT_EQ(vd_engine_close(chain.engine), 0);
   Structure structure(chain.image());
   EXPECT_TRUE(structure.clean()) << structure.error.text;
-  EXPECT_EQ(structure.entry(1), structure.entry(0) + (block + 4096) / 512) << "its place was kept for it";
+}
+
+// A write that failed is neither there nor comes back after others have been through.
+TEST(VhdLayer, WhatFailedDoesNotComeBack)
+{
+  for (uint64_t nth : {0, 1}) {
+    Chain chain({dynamic()}, true);
+
+    OPENED(chain);
+    EXPECT_EQ(chain.write(0, 512, 1), 0);
+    chain.sim.fail(nth, EIO, VD_IO_WRITE); // the payload, or the table
+    EXPECT_EQ(chain.write(block, 64 * kib, 2), -EIO);
+    EXPECT_EQ(chain.run(VD_OP_WRITE_ZEROES, block, block), 0);
+    for (uint64_t i = 2; i < 16; i++)
+      EXPECT_EQ(chain.write(i * block + 128 * kib, 512, 3), 0);
+    EXPECT_EQ(chain.write(block + 128 * kib, 512, 3), 0);
+    for (uint64_t i = 1; i < 16; i++)
+      EXPECT_TRUE(chain.holds(i * block, 128 * kib, 0)) << nth << ", block " << i;
+  }
 }
 
 TEST(VhdLayer, TableThatCannotBeWritten)
