@@ -151,6 +151,17 @@ static bool check_blocks(Check *self, VdFormatError *ret_error)
   return true;
 }
 
+static void check_fixed(Check *self)
+{
+  const VdVhdFooter *footer = &self->footers.footer;
+
+  if (footer->current_size > footer->offset)
+    vd_checker_say(&self->checker, VD_FAULT_SERIOUS, VD_CANNOT_REPAIR, footer->offset + 48, "current_size",
+                   "VHD footer at offset %" PRIu64 ": current_size is %" PRIu64
+                   " bytes, the file has room for %" PRIu64,
+                   footer->offset, footer->current_size, footer->offset);
+}
+
 bool vd_vhd_check(const VdReader *reader, VdFaultSink sink, void *user, VdCheckSummary *ret_summary,
                   VdFormatError *ret_error)
 {
@@ -163,8 +174,10 @@ bool vd_vhd_check(const VdReader *reader, VdFaultSink sink, void *user, VdCheckS
     return true;
   }
   check_footers(&check);
-  if (check.footers.footer.type == VD_VHD_FIXED)
+  if (check.footers.footer.type == VD_VHD_FIXED) {
+    check_fixed(&check);
     return true;
+  }
   if (!vd_vhd_sparse_read(reader, &check.footers, &check.sparse, &error)) {
     vd_checker_tell(&check.checker, VD_FAULT_SERIOUS, VD_CANNOT_REPAIR, &error);
     return true;

@@ -55,14 +55,31 @@ static gboolean is_workers_error(gint32 code)
   return FALSE;
 }
 
+/* Ends in NUL within size bytes, and nothing else is done to a terminal with it. */
+static gboolean is_plain(const char *text, gsize size)
+{
+  gsize length = strnlen(text, size);
+
+  for (gsize i = 0; i < length; i++)
+    if (!g_ascii_isprint(text[i]))
+      return FALSE;
+  return length < size;
+}
+
 GError *vd_worker_said_error(const VdFormatError *said)
 {
   gsize length = strnlen(said->text, sizeof said->text);
 
   if (!is_workers_error(said->code) || length == 0 || length == sizeof said->text)
     return vd_worker_lost("answered with an error that it cannot have");
-  for (gsize i = 0; i < length; i++)
-    if (!g_ascii_isprint(said->text[i]))
-      return vd_worker_lost("answered with an error whose text is not plain");
+  if (!is_plain(said->text, sizeof said->text))
+    return vd_worker_lost("answered with an error whose text is not plain");
   return g_error_new_literal(VIRTDISK_ERROR, said->code, said->text);
+}
+
+gboolean vd_worker_said_fault(const VdFault *said)
+{
+  return said->kind <= VD_FAULT_SERIOUS && said->repairable <= 1 && is_workers_error(said->error.code) &&
+         said->error.text[0] != '\0' && is_plain(said->error.text, sizeof said->error.text) &&
+         is_plain(said->error.field, sizeof said->error.field);
 }

@@ -6,8 +6,11 @@
 #include <gio/gio.h>
 
 #include "formats/error.h"
+#include "formats/fault.h"
 
 /* WORKER_LOST with "virtdisk-worker " before the text. */
 GError *vd_worker_lost(const char *what);
 /* Never NULL: what cannot have been said by a sound worker is WORKER_LOST. Any thread. */
 GError *vd_worker_said_error(const VdFormatError *said);
+/* A fault that a sound worker may have found: its numbers are in range, its texts are plain. Any thread. */
+gboolean vd_worker_said_fault(const VdFault *said);

@@ -141,7 +141,7 @@ static unsigned who_is(const VdSandboxPlan *plan)
   case VD_SANDBOX_SERVE:
     return SERVE | (plan->files == VD_SANDBOX_FILES_WRITTEN ? WRITER : 0);
   case VD_SANDBOX_TASK:
-    return TASK | WRITER;
+    return TASK | (plan->files == VD_SANDBOX_FILES_WRITTEN ? WRITER : 0);
   case VD_SANDBOX_PROBE:
     break;
   }

@@ -97,10 +97,18 @@ static int run_step(VdServer *server, VdLayer *layer,
   return result > 0 ? wait : result;
 }
 
+static bool flush_and_judge(VdServer *server, int result, const char *what, VdFormatError *ret_error)
+{
+  VdIoOp flush = {.kind = VD_IO_FLUSH};
+
+  if (result == 0)
+    result = vd_io_run(server->io, &flush);
+  return result == 0 || io_failed(ret_error, what, result);
+}
+
 /* A session of writing as somebody else does it: announced in the image, durably, and left in clean form. */
 static bool begin(VdServer *server, VdFormatError *ret_error)
 {
-  VdIoOp flush = {.kind = VD_IO_FLUSH};
   VdLayer *layer;
   int result;
 
@@ -109,14 +117,28 @@ static bool begin(VdServer *server, VdFormatError *ret_error)
   result = run_step(server, layer, layer->ops->begin);
   if (result == 0)
     result = run_step(server, layer, layer->ops->close);
-  if (result == 0)
-    result = vd_io_run(server->io, &flush);
-  return result == 0 || io_failed(ret_error, "the image could not be prepared for writing", result);
+  return flush_and_judge(server, result, "the image could not be prepared for writing", ret_error);
+}
+
+bool vd_serve_reopen(VdServer *server, VdFormatError *ret_error)
+{
+  VdLayer *layer;
+
+  if (!make_pages(server, ret_error) || !open_layers(server, &layer, ret_error))
+    return false;
+  return flush_and_judge(server, run_step(server, layer, layer->ops->close),
+                         "the image could not be repaired", ret_error);
 }
 
 bool vd_serve_do_task(VdServer *server, VdFormatError *ret_error)
 {
-  if (server->order.setup.task == VD_TASK_CREATE)
+  switch ((VdTask)server->order.setup.task) {
+  case VD_TASK_CREATE:
     return vd_create(server->order.images[0], &server->order.setup.create, ret_error);
-  return begin(server, ret_error);
+  case VD_TASK_CHECK:
+  case VD_TASK_REPAIR:
+    return vd_serve_check(server, ret_error);
+  default:
+    return begin(server, ret_error);
+  }
 }

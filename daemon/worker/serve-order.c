@@ -78,7 +78,8 @@ static bool check_setup(const VdServeSetup *setup, VdFormatError *ret_error)
 {
   if (setup->transport > VD_TRANSPORT_FUSE)
     return refuse(ret_error, "transport", setup->transport);
-  if (setup->task > VD_TASK_BEGIN || (setup->task == VD_TASK_NONE) != (setup->transport != VD_TRANSPORT_NONE))
+  if (setup->task > VD_TASK_REPAIR ||
+      (setup->task == VD_TASK_NONE) != (setup->transport != VD_TRANSPORT_NONE))
     return refuse(ret_error, "task", setup->task);
   if ((setup->flags & ~KNOWN_FLAGS) != 0)
     return refuse(ret_error, "flags", setup->flags);

@@ -22,6 +22,7 @@
 #include "engine/io.h"
 #include "formats/create.h"
 #include "formats/error.h"
+#include "formats/fault.h"
 #include "worker/facts.h"
 
 #define VD_SERVE_MAGIC UINT32_C(0x76647376) /* "vdsv" */
@@ -47,6 +48,8 @@ typedef enum {
   VD_SERVE_GIVEN,
   VD_SERVE_STOP,
   VD_SERVE_CLOSED,
+  VD_SERVE_FAULT,   /* of CHECK and REPAIR, any number before CHECKED */
+  VD_SERVE_CHECKED, /* and then READY and CLOSED as of every task */
 } VdServeKind;
 
 typedef enum {
@@ -59,6 +62,8 @@ typedef enum {
   VD_TASK_NONE,
   VD_TASK_CREATE, /* file 0 is new and empty: writes create */
   VD_TASK_BEGIN,  /* what a session of writing starts with (a fixed VHDX that loop will write to) */
+  VD_TASK_CHECK,  /* every structure of file 0 */
+  VD_TASK_REPAIR, /* what can be mended is, if anything is; then as CHECK */
 } VdTask;
 
 /* What a descriptor that comes along is. */
@@ -109,3 +114,15 @@ typedef struct {
   uint32_t unused;
   VdFormatError error;
 } VdServeReport;
+
+typedef struct {
+  VdServeHeader header;
+  VdFault fault;
+} VdServeFault;
+
+typedef struct {
+  VdServeHeader header;
+  uint32_t repaired; /* 1: the file was written to */
+  uint32_t unused;
+  VdCheckSummary summary;
+} VdServeChecked;

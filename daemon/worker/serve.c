@@ -86,18 +86,24 @@ void vd_serve_report(const VdServer *server, VdServeKind kind, const VdFormatErr
     ret_report->error = *error;
 }
 
+bool vd_serve_send(const VdServeHeader *message)
+{
+  struct iovec part = {(void *)message, message->size};
+  struct msghdr outer = {.msg_iov = &part, .msg_iovlen = 1};
+  ssize_t n;
+
+  do
+    n = sendmsg(VD_WORKER_SOCKET_FD, &outer, MSG_NOSIGNAL);
+  while (n < 0 && errno == EINTR);
+  return n == (ssize_t)message->size;
+}
+
 static bool say(const VdServer *server, VdServeKind kind, const VdFormatError *error)
 {
   VdServeReport report;
-  struct iovec part = {&report, sizeof report};
-  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-  ssize_t n;
 
   vd_serve_report(server, kind, error, &report);
-  do
-    n = sendmsg(VD_WORKER_SOCKET_FD, &message, MSG_NOSIGNAL);
-  while (n < 0 && errno == EINTR);
-  return n == (ssize_t)sizeof report;
+  return vd_serve_send(&report.header);
 }
 
 static void ignore_signals(void)
@@ -173,9 +179,7 @@ static bool shut_in(VdServer *server, const VdSandboxPlan *who, VdFormatError *r
   const char *failed_step;
 
   plan.purpose = setup->transport != VD_TRANSPORT_NONE ? VD_SANDBOX_SERVE : VD_SANDBOX_TASK;
-  plan.files = plan.purpose == VD_SANDBOX_TASK || (setup->flags & VD_SERVE_WRITABLE) != 0
-                   ? VD_SANDBOX_FILES_WRITTEN
-                   : VD_SANDBOX_FILES_READ;
+  plan.files = (setup->flags & VD_SERVE_WRITABLE) != 0 ? VD_SANDBOX_FILES_WRITTEN : VD_SANDBOX_FILES_READ;
   plan.first_fd = VD_WORKER_SOCKET_FD;
   plan.last_fd = highest_fd(server);
   plan.spare_fds = plan.purpose == VD_SANDBOX_SERVE ? VD_SERVE_MAX_LINES : 0;
@@ -196,6 +200,12 @@ static const VdServeTransport *transport_of(uint32_t transport)
                                           : NULL;
 }
 
+/* A new file is written by plain calls, and one that is looked at is read by them. */
+static bool needs_ring(const VdServer *server)
+{
+  return server->order.setup.task != VD_TASK_CREATE && server->order.setup.task != VD_TASK_CHECK;
+}
+
 static bool prepare(VdServer *server, const VdSandboxPlan *who, VdFormatError *ret_error)
 {
   server->lines.control_fd = -1;
@@ -204,8 +214,7 @@ static bool prepare(VdServer *server, const VdSandboxPlan *who, VdFormatError *r
   if (server->transport && !vd_serve_lines_init(&server->lines, server, VD_WORKER_SOCKET_FD))
     return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "the worker's lines: %s",
                                strerrordesc_np(errno));
-  /* A new file is written by plain calls. */
-  if (server->order.setup.task != VD_TASK_CREATE && !vd_serve_make_ring(server, ret_error))
+  if (needs_ring(server) && !vd_serve_make_ring(server, ret_error))
     return false;
   if (server->transport && !server->transport->prepare(server, ret_error))
     return false;

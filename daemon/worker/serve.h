@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A worker that serves: what its parts share. One thread, one ring; the parts are the order it was given
- * (serve-order.c), the images (serve-images.c), one transport (serve-ublk.c, serve-fuse.c) and the lines to
- * the daemon (serve-lines.c). Nothing is allocated once it serves.
+ * (serve-order.c), the images (serve-images.c, serve-check.c), one transport (serve-ublk.c, serve-fuse.c) and
+ * the lines to the daemon (serve-lines.c). Nothing is allocated once it serves.
  */
 #pragma once
 
@@ -94,6 +94,14 @@ bool vd_serve_check_disk(const VdServeSetup *setup, uint64_t size, uint32_t sect
                          VdFormatError *ret_error);
 /* The image of a task: done when it returns. */
 bool vd_serve_do_task(VdServer *server, VdFormatError *ret_error);
+/* The image is opened for writing, which mends what its format lets a writer mend, and closed; without a
+ * session: its ids stay. */
+bool vd_serve_reopen(VdServer *server, VdFormatError *ret_error);
+/* CHECK and REPAIR. */
+bool vd_serve_check(VdServer *server, VdFormatError *ret_error);
+
+/* A message of header.size bytes on the line given at birth; blocks. */
+bool vd_serve_send(const VdServeHeader *message);
 
 /* One request to the engine, counted; done is to call vd_server_request_done() first. */
 void vd_server_submit(VdServer *server, VdRequest *request);

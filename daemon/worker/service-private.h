@@ -13,9 +13,11 @@ struct VdService {
   GMutex lock; /* of all that follows up to the watch */
   VdServeReport report;
   gboolean ready, replied, closed, gone;
-  pid_t sender;  /* of the last message, from the kernel; 0 where it was not asked for */
-  GError *said;  /* the last complaint */
-  GArray *given; /* int; NULL: none is expected, and what comes is closed */
+  pid_t sender;           /* of the last message, from the kernel; 0 where it was not asked for */
+  GError *said;           /* the last complaint */
+  GArray *given;          /* int; NULL: none is expected, and what comes is closed */
+  GArray *faults;         /* VdFault; NULL: none are expected */
+  VdServeChecked checked; /* its kind is 0 until it was said */
   /* Main loop only. */
   GSource *source;
   VdServiceGoneFunc func;

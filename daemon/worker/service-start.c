@@ -167,10 +167,13 @@ static GError *obituary(VdService *self, GSubprocess *process)
   return vd_worker_lost(what);
 }
 
-static gboolean await_ready(VdService *self, GSubprocess *process, VdTransport transport,
+static gboolean await_ready(VdService *self, GSubprocess *process, const VdServiceSpec *spec,
                             GCancellable *cancellable, GError **error)
 {
-  if (!vd_service_await(self, has_said, VD_SERVICE_READY_DEADLINE_MS, cancellable, error))
+  guint deadline_ms = spec->deadline_ms != 0 ? spec->deadline_ms : VD_SERVICE_READY_DEADLINE_MS;
+  VdTransport transport = (VdTransport)spec->setup.transport;
+
+  if (!vd_service_await(self, has_said, deadline_ms, cancellable, error))
     return FALSE;
   /* A task is over when it has said so, or nothing more. */
   if (transport == VD_TRANSPORT_NONE && self->ready && !has_ended(self) &&
@@ -227,7 +230,6 @@ VdService *vd_service_start(const VdServiceSpec *spec, GCancellable *cancellable
   g_auto(StartGuard) guard = {0};
   g_autoptr(GSubprocess) process = NULL;
   g_autoptr(GError) cause = NULL;
-  VdTransport transport = (VdTransport)spec->setup.transport;
   vd_autofd listener = -1;
 
   if (spec->socket_path != NULL) {
@@ -239,7 +241,9 @@ VdService *vd_service_start(const VdServiceSpec *spec, GCancellable *cancellable
   guard.service = spawn_on_line(spec, &process, error);
   if (guard.service == NULL)
     return NULL;
-  if (transport != VD_TRANSPORT_NONE && guard.service->pid > 0) {
+  if (spec->setup.task == VD_TASK_CHECK || spec->setup.task == VD_TASK_REPAIR)
+    guard.service->faults = g_array_new(FALSE, FALSE, sizeof(VdFault));
+  if (spec->setup.transport != VD_TRANSPORT_NONE && guard.service->pid > 0) {
     protect_from_oom(guard.service->pid);
     vd_scope_request(guard.service->pid);
   }
@@ -250,7 +254,7 @@ VdService *vd_service_start(const VdServiceSpec *spec, GCancellable *cancellable
                                  : g_steal_pointer(&cause));
     return NULL;
   }
-  if (!await_ready(guard.service, process, transport, cancellable, error))
+  if (!await_ready(guard.service, process, spec, cancellable, error))
     return NULL;
   guard.socket_path = NULL;
   return g_steal_pointer(&guard.service);

@@ -52,6 +52,7 @@ void vd_service_unref(VdService *self)
   vd_clear_fd(&self->pidfd);
   g_clear_error(&self->said);
   g_clear_pointer(&self->given, close_given);
+  g_clear_pointer(&self->faults, g_array_unref);
   g_mutex_clear(&self->lock);
   g_free(self);
 }
@@ -79,6 +80,8 @@ typedef struct {
     VdServeHeader header;
     VdServeReport report;
     VdServeFile file;
+    VdServeFault fault;
+    VdServeChecked checked;
   };
   gssize length;
   int flags;
@@ -133,6 +136,26 @@ static gboolean is_report(guint32 kind)
          kind == VD_SERVE_CLOSED;
 }
 
+/* It is done once it has said how many there are, and told as many as are to be told. */
+static const char *find_fault_in_check(const VdService *self, const Message *message)
+{
+  const VdCheckSummary *summary = &message->checked.summary;
+  guint64 all = 0;
+
+  if (message->header.kind == VD_SERVE_FAULT && message->length == sizeof(VdServeFault))
+    return self->faults->len >= VD_CHECK_MAX_FAULTS       ? "told of more faults than it may"
+           : !vd_worker_said_fault(&message->fault.fault) ? "told of a fault that there cannot be"
+                                                          : NULL;
+  if (message->header.kind != VD_SERVE_CHECKED || message->length != sizeof(VdServeChecked))
+    return "sent a message that was not expected";
+  for (gsize i = 0; i < G_N_ELEMENTS(summary->counts); i++)
+    if (!g_uint64_checked_add(&all, all, summary->counts[i]))
+      return "counted more faults than there can be";
+  return MIN(all, VD_CHECK_MAX_FAULTS) == self->faults->len && message->checked.repaired <= 1
+             ? NULL
+             : "counted other faults than it told of";
+}
+
 static const char *find_fault(const VdService *self, const Message *message)
 {
   const VdServeHeader *header = &message->header;
@@ -149,6 +172,8 @@ static const char *find_fault(const VdService *self, const Message *message)
     return NULL;
   if (header->kind == VD_SERVE_GIVEN && message->length == sizeof(VdServeFile) && self->given != NULL)
     return NULL;
+  if (self->faults != NULL && self->checked.header.kind == 0)
+    return find_fault_in_check(self, message);
   return "sent a message that was not expected";
 }
 
@@ -181,6 +206,14 @@ static void take_message(VdService *self, Message *message)
   }
   if (message->header.kind == VD_SERVE_GIVEN) {
     take_given(self, message);
+    return;
+  }
+  if (message->header.kind == VD_SERVE_FAULT) {
+    g_array_append_val(self->faults, message->fault.fault);
+    return;
+  }
+  if (message->header.kind == VD_SERVE_CHECKED) {
+    self->checked = message->checked;
     return;
   }
   self->report = message->report;
@@ -326,6 +359,20 @@ gboolean vd_service_send(VdService *self, const VdServeHeader *message, int fd, 
     poll(&waiting, 1, (int)(left / 1000 + 1));
   }
   return TRUE;
+}
+
+GArray *vd_service_take_faults(VdService *self, VdCheckSummary *ret_summary, gboolean *ret_repaired,
+                               GError **error)
+{
+  g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&self->lock);
+
+  if (self->checked.header.kind == 0 || self->faults == NULL) {
+    g_propagate_error(error, vd_worker_lost("ended without saying what it found"));
+    return NULL;
+  }
+  *ret_summary = self->checked.summary;
+  *ret_repaired = self->checked.repaired == 1;
+  return g_steal_pointer(&self->faults);
 }
 
 /* Ends */

@@ -23,11 +23,16 @@ typedef struct {
   int transport_fd;          /* borrowed, or -1 */
   const int *images;         /* borrowed */
   unsigned n_images;
+  guint deadline_ms; /* until it is ready, or done; 0: VD_SERVICE_READY_DEADLINE_MS */
 } VdServiceSpec;
 
 /* Blocking, in a thread: starts a worker, sends set-up and descriptors, waits until it is ready (or done, for
  * a task). Errors: those that a worker may blame an image for, TIMED_OUT, WORKER_LOST, NO_RESOURCES. */
 VdService *vd_service_start(const VdServiceSpec *spec, GCancellable *cancellable, GError **error);
+/* What a task of CHECK or REPAIR found: (element-type VdFault) (transfer full), at most VD_CHECK_MAX_FAULTS,
+ * every text plain. Once. Errors: WORKER_LOST (it did not say). */
+GArray *vd_service_take_faults(VdService *self, VdCheckSummary *ret_summary, gboolean *ret_repaired,
+                               GError **error);
 /* Blocking, short: connects to one that serves already. Errors: NOT_FOUND (nobody listens), WORKER_LOST,
  * TIMED_OUT. */
 VdService *vd_service_connect(const char *socket_path, GError **error);

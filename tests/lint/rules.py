@@ -31,7 +31,8 @@ MAY_INCLUDE = {
 }
 # Headers that are one thing on their own: facts is a plain struct, leaves need nothing but libc and GLib's types.
 # The error of a parser is a plain struct that crosses the same socket as the facts.
-SPECIAL = {"worker/facts.h": "facts", "formats/error.h": "facts", "formats/create.h": "facts", "util/checked.h": "util-leaf",
+SPECIAL = {"worker/facts.h": "facts", "formats/error.h": "facts", "formats/create.h": "facts",
+           "formats/fault.h": "facts", "util/checked.h": "util-leaf",
            "util/cleanup.h": "util-leaf"}
 # Files of worker/ that are linked into the worker only, beside formats/.
 WORKER_PROGRAM = re.compile(r"daemon/worker/(main|sandbox|serve[a-z-]*)\.[ch]$")
