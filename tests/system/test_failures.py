@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-Each documented failure of the Virtual Disk API that a method can give for ISO, raw and fixed VHD: one row each, with
+Each documented failure of the Virtual Disk API that a method can give for each format: one row each, with
 the call, the D-Bus error that answers it and the Win32 code that ends its message. Every row is a test by its name.
 Beside it the rules that say what succeeds: sharing, re-opening, information, detaching through another handle.
 """
@@ -31,6 +31,9 @@ MAX = 0xFFFFFFFF
 
 # The names of winerror.h, by number.
 WIN32 = {2: "ERROR_FILE_NOT_FOUND", 3: "ERROR_PATH_NOT_FOUND", 5: "ERROR_ACCESS_DENIED", 6: "ERROR_INVALID_HANDLE",
+         80: "ERROR_FILE_EXISTS", 112: "ERROR_DISK_FULL", 0xC03A0008: "ERROR_VHD_SPARSE_HEADER_CORRUPT",
+         0xC03A000D: "ERROR_VHD_PARENT_VHD_NOT_FOUND", 0xC03A0016: "ERROR_VHD_PARENT_VHD_ACCESS_DENIED",
+         0xC03A0019: "ERROR_VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT", 0xC03A001C: "ERROR_VHD_INVALID_STATE",
          19: "ERROR_WRITE_PROTECT", 22: "ERROR_BAD_COMMAND", 32: "ERROR_SHARING_VIOLATION", 50: "ERROR_NOT_SUPPORTED",
          55: "ERROR_DEV_NOT_EXIST", 87: "ERROR_INVALID_PARAMETER", 170: "ERROR_BUSY",
          206: "ERROR_FILENAME_EXCED_RANGE", 618: "ERROR_UNSUPPORTED_COMPRESSION", 1006: "ERROR_FILE_INVALID",
@@ -54,10 +57,21 @@ ELSEWHERE = {
     "Internal": ("unit/auth/opener-errors-test.cc", "INTERNAL"),
     "IO": ("unit/auth/opener-errors-test.cc", "ERROR_IO"),
     "UnsupportedDiskSectorSize": ("system/attach/loop-test.cc", "UNSUPPORTED_DISK_SECTOR_SIZE"),
-    "VhdInvalidState": "a disk that is just being attached or detached: a race that no caller can arrange",
-    "DiskFull": "no room left in /run for the record of an attachment",
+    "VhdInvalidState": ("system/test_chain.py", "VhdInvalidState"),
+    "DiskFull": ("system/test_create.py", "DiskFull"),
+    "VhdChildParentIdMismatch": ("system/test_chain.py", "VhdChildParentIdMismatch"),
+    "VhdDifferencingChainCycleDetected": ("system/test_chain.py", "VhdDifferencingChainCycleDetected"),
+    "VhdChildParentSizeMismatch": ("unit/core/chain-test.cc", "VHD_CHILD_PARENT_SIZE_MISMATCH"),
+    "VhdChildParentTimestampMismatch": ("unit/core/chain-test.cc", "VHD_CHILD_PARENT_TIMESTAMP_MISMATCH"),
+    "VhdSparseHeaderChecksumMismatch": ("unit/formats/vhd-sparse-test.cc", "VHD_SPARSE_HEADER_CHECKSUM_MISMATCH"),
+    "VhdSparseHeaderUnsupportedVersion": ("unit/formats/vhd-sparse-test.cc", "VHD_SPARSE_HEADER_UNSUPPORTED_VERSION"),
+    "VhdInvalidBlockSize": ("unit/formats/vhd-sparse-test.cc", "VHD_INVALID_BLOCK_SIZE"),
+    "VhdBlockAllocationTableCorrupt": ("unit/formats/vhd-bat-test.cc", "VHD_BLOCK_ALLOCATION_TABLE_CORRUPT"),
+    "VhdBlockAllocationFailure": "a write that finds no space fails at the device, with ENOSPC",
+    "VhdBitmapMismatch": "bitmaps of blocks are read while the disk is: what contradicts fails at the device",
+    "VhdMetadataReadFailure": "what cannot be read of the metadata is named by its structure, as FileCorrupt or IO",
+    "VhdMetadataWriteFailure": "no method writes metadata of an image",
     "InsufficientBuffer": "no method takes a buffer: D-Bus answers have the size they need",
-    "FileExists": "belongs to CreateVirtualDisk",
     "VhdFormatUnknown": "the type is the caller's word or the extension's, never guessed from the bytes",
     "VirtualDiskLimitation": "sparse files are allowed; compressed and encrypted ones have codes of their own",
 }
@@ -84,12 +98,16 @@ def bits(known):
 # -- options: every one misspelt and of another type
 
 OPEN_OPTIONS = ["device-id", "vendor-id", "version", "rw-depth", "get-info-only", "read-only", "resiliency-guid",
-                "snapshot-id"]
+                "snapshot-id", "ignore-parent-timestamp"]
+CREATE_OPTIONS = ["device-id", "vendor-id", "version", "provider-specific-flags", "unique-id", "block-size", "sector-size",
+                  "parent-path", "physical-sector-size", "open-flags", "parent-device-id", "parent-vendor-id",
+                  "resiliency-guid"]
 ATTACH_OPTIONS = ["lifetime", "detach-on-unmount", "sector-size", "partition-scan", "owner-uid", "owner-gid", "mode",
-                  "restricted-offset", "restricted-length"]
+                  "restricted-offset", "restricted-length", "route", "zero-copy"]
 # method: (signature up to the options, arguments before them, options)
 MANAGER_METHODS = {
     "OpenVirtualDisk": ("suu", lambda t: (t.file("missing.img"), READ, 0), OPEN_OPTIONS),
+    "CreateVirtualDisk": ("suut", lambda t: (t.path("new.vhdx"), 0, 0, 1 << 26), CREATE_OPTIONS),
     "AttachImage": ("s", lambda t: (t.file("missing.img"),),
                     [*ATTACH_OPTIONS, "read-only", "flags", "open-flags", "device-id", "vendor-id"]),
     "DetachImage": ("s", lambda t: (t.file("missing.img"),), ["force", "when-idle"]),
@@ -102,6 +120,7 @@ HANDLE_METHODS = {
     "DetachVirtualDisk": ("u", lambda t: (0,), ["force", "when-idle", "provider-specific-flags"]),
     "GetVirtualDiskPhysicalPath": ("", lambda t: (), []),
     "GetVirtualDiskInformation": ("u", lambda t: (1,), []),
+    "AddVirtualDiskParent": ("s", lambda t: (t.file("a.img"),), []),
     "Close": ("", lambda t: (), []),
 }
 
@@ -182,12 +201,12 @@ section(
     ("relative path", "InvalidParameter", 87, each(["a.img", "./a.img", "../a.img"],
                                                    lambda t, path: t.root.open(path, READ), repr)),
     ("type without a provider", "ProviderNotFound", 0xC03A0014,
-     each([VHDX, VHDSET, 5, 99, MAX], lambda t, kind: t.root.open(t.file("a.img"), READ, device_id=kind))),
+     each([VHDSET, 5, 99, MAX], lambda t, kind: t.root.open(t.file("a.img"), READ, device_id=kind))),
     ("extension without a provider", "ProviderNotFound", 0xC03A0014,
-     each(["a.vhdx", "a.avhdx", "a.vhds", "a.qcow2", "a", "a.vhd.", "vhd"],
+     each(["a.vhds", "a.qcow2", "a", "a.vhd.", "vhd"],
           lambda t, name: t.root.open(t.file(name), READ), repr)),
     ("extension without a provider, no file", "ProviderNotFound", 0xC03A0014,
-     lambda t: t.root.open(t.file("missing.vhdx"), READ)),
+     lambda t: t.root.open(t.file("missing.vhds"), READ)),
     ("vendor that does not provide the type", "ProviderNotFound", 0xC03A0014,
      {"VHD of ours": lambda t: t.root.open(t.file("a.vhd"), READ, device_id=VHD, vendor_id=OURS),
       "raw of Microsoft": lambda t: t.root.open(t.file("a.img"), READ, device_id=RAW, vendor_id=MICROSOFT),
@@ -253,7 +272,9 @@ section(
      each([0, 511, 513, (2040 << 30) + 512, 1 << 63], lambda t, size: t.root.open(t.vhd(current_size=size), READ))),
     ("VHD footer: more than the file has", "VhdInvalidFileSize", 0xC03A0013,
      lambda t: t.root.open(t.vhd(current_size=(4 << 20) + 512), READ)),
-    ("VHD dynamic or differencing", "NotSupported", 50,
+    ("VHDX that is none", "FileCorrupt", 1392,
+     lambda t: t.root.open(images.write_file(t.path("text.vhdx"), 1 << 20, b"no disk "), READ)),
+    ("VHD dynamic or differencing without its header", "VhdSparseHeaderCorrupt", 0xC03A0008,
      each([3, 4], lambda t, kind: t.root.open(t.vhd(disk_type=kind, data_offset=512), READ))),
     ("open as another type already", "SharingViolation", 32,
      lambda t: (t.handle("a.vhd", GET_INFO), t.root.open(t.file("a.vhd"), GET_INFO, device_id=RAW))),
@@ -266,6 +287,82 @@ section(
           lambda t, mask: (t.attached("a.img", read_only=True), t.root.open(t.file("a.img"), mask)))),
     ("attached permanently from a read-only open: version 2 for writing", "AccessDenied", 5,
      lambda t: (t.attached("a.img", read_only=True), t.root.open(t.file("a.img"), 0, version=2))),
+)
+
+# -- 1.3, 2.3 CreateVirtualDisk. What is wrong is told before a file is made.
+
+
+def create(size=1 << 26, name="new.vhdx", **options):
+    return lambda t: t.root.create(t.path(name), size, **options)
+
+
+section(
+    "1.3",
+    ("unknown flags", "InvalidParameter", 87, each(bits(0x7FF), lambda t, bit: create(flags=bit)(t))),
+    ("flags that no format here honours", "NotSupported", 50,
+     each([0x4, 0x8, 0x10, 0x20, 0x40, 0x100], lambda t, flag: create(flags=flag)(t))),
+    ("SPARSE_FILE of what is not fixed", "InvalidParameter", 87, create(flags=0x80)),
+    ("version not 1 or 2", "InvalidParameter", 87, each([0, 3, 4, MAX], lambda t, v: create(version=v)(t))),
+    ("version 2 with a mask", "InvalidParameter", 87,
+     each([GET_INFO, READ, ALL], lambda t, mask: create(access_mask=mask)(t))),
+    ("unknown bits of the access mask", "InvalidParameter", 87,
+     each(bits(ALL), lambda t, bit: create(version=1, access_mask=bit)(t))),
+    ("version 1 with fields of version 2", "InvalidParameter", 87,
+     {key: create(version=1, access_mask=ALL, **{key: value}) for key, value in
+      (("physical_sector_size", 512), ("open_flags", 0), ("parent_device_id", VHDX), ("parent_vendor_id", MICROSOFT),
+       ("resiliency_guid", NOBODY))}),
+    ("version 1 with sectors of version 2", "InvalidParameter", 87,
+     create(version=1, access_mask=ALL, sector_size=4096)),
+    ("provider-specific flags", "InvalidParameter", 87, create(provider_specific_flags=1)),
+    ("GUIDs that are none", "InvalidParameter", 87,
+     {key: create(**{key: "{not-a-guid}"}) for key in ("unique_id", "resiliency_guid", "vendor_id")}),
+    ("size too small or off its sectors", "InvalidParameter", 87,
+     {**each([0, 1, (3 << 20) - 512, (1 << 26) + 1], lambda t, size: create(size)(t), str),
+      "4096": create((1 << 26) + 512, sector_size=4096)}),
+    ("size that no format can have", "VhdInvalidSize", 0xC03A0012,
+     {"VHDX": create((64 << 40) + 512), "VHD": create((2040 << 30) + 512, "new.vhd"), "most": create((1 << 64) - 512)}),
+    ("block size that the format does not have", "InvalidParameter", 87,
+     {**each([1, 512, 1 << 19, 3 << 20, 512 << 20], lambda t, size: create(block_size=size)(t), str),
+      "VHD": create(name="new.vhd", block_size=1 << 20), "fixed VHD": create(name="new.vhd", flags=1, block_size=1 << 21)}),
+    ("sector size that the format does not have", "InvalidParameter", 87,
+     {**each([1, 1024, 2048, 8192], lambda t, size: create(sector_size=size)(t), str),
+      "VHD": create(name="new.vhd", sector_size=4096), "physical": create(physical_sector_size=1024),
+      "physical VHD": create(name="new.vhd", physical_sector_size=4096),
+      "less than logical": create(sector_size=4096, physical_sector_size=512)}),
+    ("formats that are not created", "NotSupported", 50,
+     {"iso": create(name="new.iso", version=1), "raw": create(name="new.img")}),
+    ("extension without a provider", "ProviderNotFound", 0xC03A0014,
+     each(["new", "new.vhds", "new.qcow2"], lambda t, name: create(name=name)(t), repr)),
+    ("relative path", "InvalidParameter", 87, lambda t: t.root.create("new.vhdx", 1 << 26)),
+    ("target exists", "FileExists", 80,
+     lambda t: t.root.create(images.write_file(t.path("there.vhdx"), 0), 1 << 26)),
+    ("no folder", "PathNotFound", 3, create(name="missing/new.vhdx")),
+    ("folder that the caller may not write", "AccessDenied", 5,
+     lambda t: t.user.create(t.path("new.vhdx"), 1 << 26)),
+    ("parent with a size, or fixed", "InvalidParameter", 87,
+     {"size": lambda t: create(parent_path=t.path("p.vhdx"))(t),
+      "fixed": lambda t: create(0, flags=1, parent_path=t.path("p.vhdx"))(t)}),
+    ("parent of another format, or relative", "InvalidParameter", 87,
+     {"vhd": lambda t: create(0, parent_path=t.path("p.vhd"))(t), "relative": create(0, parent_path="p.vhdx"),
+      "type without parent": create(parent_device_id=VHDX)}),
+    ("parent that is not there", "VhdParentVhdNotFound", 0xC03A000D,
+     lambda t: create(0, parent_path=t.path("missing.vhdx"))(t)),
+    ("parent that the caller may not read", "VhdParentVhdAccessDenied", 0xC03A0016,
+     lambda t: t.user.create(t.path("new.vhdx"), 0, parent_path=t.hidden("p.vhdx"))),
+    ("parent that is no image", "VhdDifferencingChainErrorInParent", 0xC03A0019,
+     lambda t: create(0, parent_path=images.write_file(t.path("text.vhdx"), 1 << 20, b"no disk "))(t)),
+)
+
+# -- 1.16 AddVirtualDiskParent
+
+section(
+    "1.16",
+    ("another kind of handle", "InvalidParameter", 87, lambda t: t.root.add_parent(t.handle("a.vhd", READ), t.file("a.vhd"))),
+    ("somebody else's handle", "InvalidHandle", 6,
+     lambda t: t.root.add_parent(t.others("a.img", READ), t.file("a.img"))),
+    ("image without a parent", "VhdInvalidType", 0xC03A001B,
+     lambda t: t.root.add_parent(t.root.open(t.file("a.vhd"), 0, CUSTOM_DIFF_CHAIN, version=2, read_only=True),
+                                 t.file("a.vhd"))),
 )
 
 # -- 1.4, 2.4 AttachVirtualDisk and AttachImage
@@ -312,6 +409,7 @@ section(
     ("sector size that no device has", "InvalidParameter", 87,
      each([0, 1, 256, 511, 513, 8192, MAX], lambda t, size: attach(sector_size=size)(t), str)),
     ("mode with more than permissions", "InvalidParameter", 87, attach(mode=0o10000)),
+    ("route that is none", "InvalidParameter", 87, {"word": attach(route="nbd"), "copy": attach(route="loop", zero_copy=True)}),
     ("lifetime that is none", "InvalidParameter", 87,
      each(["", "forever", "Handle", "permanent "], lambda t, word: attach(lifetime=word)(t), repr)),
     ("lifetime against the flags", "InvalidParameter", 87,

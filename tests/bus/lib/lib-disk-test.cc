@@ -99,6 +99,10 @@ TEST_F(Lib, DiskMirrorsEveryProperty)
   EXPECT_STREQ(virtdisk_disk_get_session(disk), "c2");
   EXPECT_STREQ(virtdisk_disk_get_state(disk), "attached");
   EXPECT_STREQ(g_variant_get_type_string(none), "aa{sv}");
+  EXPECT_EQ(virtdisk_disk_get_depth(disk), 2u);
+  g_auto(GStrv) parents = virtdisk_disk_dup_parents(disk);
+  EXPECT_STREQ(parents[0], "/a-parent.vhd");
+  EXPECT_EQ(parents[1], nullptr);
   EXPECT_STREQ(virtdisk_disk_get_route(disk), "loop");
   EXPECT_STREQ(virtdisk_disk_get_route_reason(disk), "one run");
   EXPECT_TRUE(virtdisk_disk_get_direct_io(disk));
@@ -116,7 +120,7 @@ TEST_F(Lib, DiskMirrorsEveryProperty)
     EXPECT_FALSE(g_param_value_defaults(specs[i], &value)) << specs[i]->name;
     n_bus++;
   }
-  EXPECT_EQ(n_bus, 29u) << "28 of org.virtdisk1.Disk and the object path";
+  EXPECT_EQ(n_bus, 31u) << "30 of org.virtdisk1.Disk and the object path";
 }
 
 TEST_F(Lib, DiskOfABlockingCallIsTheOneThatIsAnnounced)

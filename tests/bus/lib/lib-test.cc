@@ -186,6 +186,75 @@ TEST_F(Files, OpenVirtualDiskFd)
   EXPECT_EQ(service->last().fd_content, "the image");
 }
 
+TEST_F(Lib, CreateVirtualDisk)
+{
+  g_autoptr(VirtdiskCreateParameters) parameters = virtdisk_create_parameters_new();
+
+  virtdisk_create_parameters_set_version(parameters, 2);
+  virtdisk_create_parameters_set_device_id(parameters, VIRTDISK_DEVICE_VHDX);
+  virtdisk_create_parameters_set_vendor_id(parameters, "v");
+  virtdisk_create_parameters_set_provider_specific_flags(parameters, 1);
+  virtdisk_create_parameters_set_unique_id(parameters, "g");
+  virtdisk_create_parameters_set_block_size(parameters, 1 << 20);
+  virtdisk_create_parameters_set_sector_size(parameters, 4096);
+  virtdisk_create_parameters_set_physical_sector_size(parameters, 4096);
+  virtdisk_create_parameters_set_open_flags(parameters, VIRTDISK_OPEN_CACHED_IO);
+  virtdisk_create_parameters_set_parent_path(parameters, "/p.vhdx");
+  virtdisk_create_parameters_set_parent_device_id(parameters, VIRTDISK_DEVICE_VHDX);
+  virtdisk_create_parameters_set_parent_vendor_id(parameters, "w");
+  virtdisk_create_parameters_set_resiliency_guid(parameters, "r");
+  handle = virtdisk_client_create_virtual_disk(need_client(), "/a.vhdx", VIRTDISK_ACCESS_ALL,
+                                               VIRTDISK_CREATE_FULL_PHYSICAL_ALLOCATION,
+                                               G_GUINT64_CONSTANT(1) << 40, parameters, nullptr, &error);
+
+  ASSERT_NE(handle, nullptr) << error->message;
+  EXPECT_EQ(service->last().method, "CreateVirtualDisk");
+  EXPECT_EQ(service->last().arguments, "'/a.vhdx' 4128768 1 1099511627776");
+  EXPECT_EQ(service->last().options, (Options{{"version", "uint32 2"},
+                                              {"device-id", "uint32 3"},
+                                              {"vendor-id", "'v'"},
+                                              {"provider-specific-flags", "uint32 1"},
+                                              {"unique-id", "'g'"},
+                                              {"block-size", "uint32 1048576"},
+                                              {"sector-size", "uint32 4096"},
+                                              {"physical-sector-size", "uint32 4096"},
+                                              {"open-flags", "uint32 8"},
+                                              {"parent-path", "'/p.vhdx'"},
+                                              {"parent-device-id", "uint32 3"},
+                                              {"parent-vendor-id", "'w'"},
+                                              {"resiliency-guid", "'r'"}}));
+}
+
+TEST_F(Lib, CreateUnderANameThatCannotBeSaid)
+{
+  EXPECT_EQ(virtdisk_client_create_virtual_disk(need_client(), "/\xff.vhdx", VIRTDISK_ACCESS_ALL,
+                                                VIRTDISK_CREATE_NONE, 1 << 30, nullptr, nullptr, &error),
+            nullptr);
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED);
+  EXPECT_TRUE(service->calls().empty());
+}
+
+TEST_F(Files, AddVirtualDiskParent)
+{
+  std::string parent = make("p.vhd");
+  int fd = open(parent.c_str(), O_RDONLY | O_CLOEXEC);
+
+  handle = virtdisk_client_open_virtual_disk(need_client(), "/a.vhd", VIRTDISK_ACCESS_NONE,
+                                             VIRTDISK_OPEN_CUSTOM_DIFF_CHAIN, nullptr, nullptr, &error);
+  ASSERT_NE(handle, nullptr) << error->message;
+  ASSERT_TRUE(virtdisk_handle_add_virtual_disk_parent(handle, "/p.vhd", nullptr, &error));
+  EXPECT_EQ(service->last().method, "AddVirtualDiskParent");
+  EXPECT_EQ(service->last().arguments, "'/p.vhd'");
+  ASSERT_TRUE(virtdisk_handle_add_virtual_disk_parent_fd(handle, fd, nullptr, &error));
+  EXPECT_EQ(service->last().method, "AddVirtualDiskParentFd");
+  EXPECT_EQ(service->last().fd_content, "the image");
+  close(fd);
+  ASSERT_TRUE(virtdisk_handle_add_virtual_disk_parent(handle, make("\xff.vhd").c_str(), nullptr, &error));
+  EXPECT_EQ(service->last().method, "AddVirtualDiskParentFd");
+  EXPECT_FALSE(virtdisk_handle_add_virtual_disk_parent_fd(handle, -1, nullptr, &error));
+  EXPECT_ERROR(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_HANDLE);
+}
+
 TEST_F(Lib, BadDescriptorsAreRefusedHere)
 {
   for (int fd : {-1, -100, 1 << 20}) {
@@ -213,6 +282,8 @@ TEST_F(Lib, AttachImage)
   virtdisk_attach_parameters_set_owner_uid(parameters, 1000);
   virtdisk_attach_parameters_set_owner_gid(parameters, 6);
   virtdisk_attach_parameters_set_mode(parameters, 0640);
+  virtdisk_attach_parameters_set_route(parameters, "ublk");
+  virtdisk_attach_parameters_set_zero_copy(parameters, TRUE);
   virtdisk_attach_parameters_set_restricted_range(parameters, 512, G_GUINT64_CONSTANT(1) << 40);
   g_autoptr(VirtdiskDisk) disk =
       virtdisk_client_attach_image(need_client(), "/a.vhd", parameters, nullptr, &error);
@@ -228,6 +299,8 @@ TEST_F(Lib, AttachImage)
                                               {"detach-on-unmount", "true"},
                                               {"sector-size", "uint32 4096"},
                                               {"partition-scan", "false"},
+                                              {"route", "'ublk'"},
+                                              {"zero-copy", "true"},
                                               {"owner-uid", "uint32 1000"},
                                               {"owner-gid", "uint32 6"},
                                               {"mode", "uint32 416"},

@@ -271,7 +271,7 @@ std::string MockService::open_handle()
 
 std::string MockService::canned(const std::string &method, GVariant *parameters)
 {
-  if (method == "OpenVirtualDisk" || method == "OpenVirtualDiskFd")
+  if (method == "OpenVirtualDisk" || method == "CreateVirtualDisk" || method == "OpenVirtualDiskFd")
     return "(objectpath '" + open_handle() + "',)";
   if (method == "AttachImage") {
     const char *image;
@@ -310,16 +310,17 @@ void MockService::disk_on_bus(const std::string &object_path, const std::string 
   g_autoptr(VdDBusDisk) disk = vd_dbus_disk_skeleton_new();
   g_autoptr(GVariant) none = g_variant_ref_sink(g_variant_new("aa{sv}", nullptr));
   g_autofree char *display = g_utf8_make_valid(image.c_str(), -1);
+  const char *parents[] = {"/a-parent.vhd", nullptr};
 
   g_object_set(disk, "path", display, "path-bytes", image.c_str(), "format", "vhd", "device-id", 2,
                "vendor-id", "v", "subtype", 2, "virtual-size", G_GUINT64_CONSTANT(5000000000),
                "physical-size", G_GUINT64_CONSTANT(6000000000), "block-size", 1, "sector-size", 512,
-               "physical-sector-size", 4096, "identifier", "guid", "device", device.c_str(), "device-number",
-               G_GUINT64_CONSTANT(0x74d), "disk-sequence", G_GUINT64_CONSTANT(99), "read-only", TRUE,
-               "lifetime", "permanent", "detach-on-unmount", TRUE, "owner-uid", 1000, "session", "c2",
-               "state", "attached", "file-systems", none, "route", "loop", "route-reason", "one run",
-               "direct-io", TRUE, "settled", TRUE, "origin-url", "https://example.org/", "attached-at",
-               G_GUINT64_CONSTANT(1700000000), nullptr);
+               "physical-sector-size", 4096, "identifier", "guid", "depth", 2, "parents", parents, "device",
+               device.c_str(), "device-number", G_GUINT64_CONSTANT(0x74d), "disk-sequence",
+               G_GUINT64_CONSTANT(99), "read-only", TRUE, "lifetime", "permanent", "detach-on-unmount", TRUE,
+               "owner-uid", 1000, "session", "c2", "state", "attached", "file-systems", none, "route", "loop",
+               "route-reason", "one run", "direct-io", TRUE, "settled", TRUE, "origin-url",
+               "https://example.org/", "attached-at", G_GUINT64_CONSTANT(1700000000), nullptr);
   vd_dbus_object_skeleton_set_disk(object, disk);
   g_dbus_object_manager_server_export(objects, G_DBUS_OBJECT_SKELETON(object));
 }

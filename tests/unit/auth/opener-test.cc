@@ -480,6 +480,16 @@ static void on_named(GObject *, GAsyncResult *result, gpointer user_data)
 }
 
 struct NewFile : Opener {
+  // A new file is closed in a thread, since closing may wait for its file system.
+  ~NewFile() override
+  {
+    gint64 end = g_get_monotonic_time() + patience_ms * 1000;
+
+    settle();
+    while (count_fds() > fds_before && g_get_monotonic_time() < end)
+      g_thread_yield();
+  }
+
   void make(Making &making, uid_t uid, gid_t gid, const std::string &path)
   {
     g_autoptr(VdIdentity) identity = vd_identity_new(":1.7", uid, gid, nullptr, 0, 1);
