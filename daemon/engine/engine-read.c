@@ -72,7 +72,7 @@ static void send_read(VdRequestState *state, VdPart *part)
 
 static void fill_read(VdPart *part, const VdLayer *layer, const VdRun *run, uint8_t *buffer)
 {
-  part->op.kind = VD_IO_READ;
+  part->op.kind = run->padded ? VD_IO_READ_PADDED : VD_IO_READ;
   part->op.file = layer->file;
   part->op.offset = run->offset;
   part->op.length = run->length;
@@ -83,7 +83,8 @@ static void fill_read(VdPart *part, const VdLayer *layer, const VdRun *run, uint
 
 static bool continues(const VdPart *part, const VdLayer *layer, const VdRun *run, const uint8_t *buffer)
 {
-  return part && part->op.file == layer->file && part->op.offset + part->op.length == run->offset &&
+  return part && !run->padded && part->op.kind == VD_IO_READ && part->op.file == layer->file &&
+         part->op.offset + part->op.length == run->offset &&
          (const uint8_t *)part->op.buffer + part->op.length == buffer &&
          part->op.length + run->length <= VD_ENGINE_MAX_TRANSFER;
 }

@@ -51,6 +51,7 @@ typedef struct {
   VdRunKind kind;
   uint64_t length; /* bytes from the asked offset; at least one sector, at most what was asked */
   uint64_t offset; /* HERE: in the file */
+  bool padded;     /* HERE: the file may end inside; zeros follow */
 } VdRun;
 
 typedef struct {

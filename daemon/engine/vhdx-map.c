@@ -8,6 +8,8 @@
 
 #include <errno.h>
 
+#include "util/checked.h"
+
 VdStep vd_vhdx_map_page(VdVhdxLayer *self, uint64_t offset, const uint8_t **ret_data, VdWaiter *waiter,
                         int *ret_error)
 {
@@ -62,7 +64,8 @@ VdStep vd_vhdx_map_bitmap(VdVhdxLayer *self, uint64_t block, uint64_t *ret_offse
   if (step != VD_STEP_DONE)
     return step;
   offset = vd_vhdx_bat_offset(entry);
-  if (vd_vhdx_bat_state(entry) != VD_VHDX_FULLY_PRESENT || offset < VD_VHDX_MIB || offset >= self->whole_size)
+  if (vd_vhdx_bat_state(entry) != VD_VHDX_FULLY_PRESENT || offset < VD_VHDX_MIB ||
+      !vd_range_within(offset, VD_VHDX_BITMAP_BLOCK, self->whole_size))
     return fail(ret_error, -EIO);
   *ret_offset = offset + vd_vhdx_bitmap_offset(shape, block);
   return VD_STEP_DONE;
@@ -91,19 +94,23 @@ uint64_t vd_vhdx_bits_run(const uint8_t *bits, uint64_t first, uint64_t count, b
   return n;
 }
 
-/* A run of a block that begins at start in the file. The last block of the file may be short: what is behind
- * its end are zeros. One that is outside is lost. */
+/* A run of a block that begins at start in the file. What a log extends the file by are zeros, also the rest
+ * of a sector in which the file ends. A block that is behind all that is lost, or the lost part of it. */
 static VdStep clip(const VdVhdxLayer *self, uint64_t start, VdRun *run, int *ret_error)
 {
-  uint64_t size = self->file_size;
+  uint64_t size = self->file_size, sector_size = self->base.sector_size;
 
-  if (start < VD_VHDX_MIB || start >= self->whole_size)
+  if (start < VD_VHDX_MIB || run->offset >= self->whole_size || self->whole_size - run->offset < sector_size)
     return fail(ret_error, -EIO);
-  if (run->offset < size && run->length > size - run->offset)
-    run->length = (size - run->offset) / self->base.sector_size * self->base.sector_size;
-  if (run->length == 0)
-    return fail(ret_error, -EIO);
+  if (run->length > self->whole_size - run->offset)
+    run->length = (self->whole_size - run->offset) / sector_size * sector_size;
   run->kind = run->offset < size ? VD_RUN_HERE : VD_RUN_ZERO;
+  if (run->kind == VD_RUN_ZERO || run->length <= size - run->offset)
+    return VD_STEP_DONE;
+  run->length = (size - run->offset) / sector_size * sector_size;
+  run->padded = run->length == 0;
+  if (run->padded)
+    run->length = sector_size;
   return VD_STEP_DONE;
 }
 
@@ -145,7 +152,7 @@ VdStep vd_vhdx_find(VdLayer *base, uint64_t offset, uint64_t length, VdRun *ret_
   if (step != VD_STEP_DONE)
     return step;
   start = vd_vhdx_bat_offset(entry);
-  *ret_run = (VdRun){VD_RUN_ZERO, length, start + offset % base->block_size};
+  *ret_run = (VdRun){.kind = VD_RUN_ZERO, .length = length, .offset = start + offset % base->block_size};
   switch (vd_vhdx_bat_state(entry)) {
   case VD_VHDX_NOT_PRESENT:
     ret_run->kind = base->has_parent ? VD_RUN_PARENT : VD_RUN_ZERO;
