@@ -381,11 +381,25 @@ static void on_boot_saved(GObject *source, GAsyncResult *result, gpointer user_d
   g_task_return_error(task, error);
 }
 
+static void on_contents_learnt(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = VD_MANAGER(source);
+  Attach *attach = g_task_get_task_data(task);
+
+  vd_manager_learn_contents_finish(self, result);
+  if (attach->disk->attachment->plan.lifetime == VD_LIFETIME_BOOT)
+    save_boot_async(self, attach->disk, attach->handle->image, on_boot_saved, g_steal_pointer(&task));
+  else
+    complete(g_steal_pointer(&task));
+}
+
 static void on_device_attached(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(GTask) task = user_data;
   VdManager *self = g_task_get_source_object(task);
   Attach *attach = g_task_get_task_data(task);
+  GCancellable *cancellable = g_task_get_cancellable(task);
   VdDisk *disk = attach->disk;
   GError *error = NULL;
 
@@ -393,10 +407,8 @@ static void on_device_attached(GObject *source, GAsyncResult *result, gpointer u
   if (disk->attachment->device == NULL) {
     fail_attach(self, disk);
     g_task_return_error(task, error);
-  } else if (disk->attachment->plan.lifetime == VD_LIFETIME_BOOT) {
-    save_boot_async(self, disk, attach->handle->image, on_boot_saved, g_steal_pointer(&task));
   } else {
-    complete(g_steal_pointer(&task));
+    vd_manager_learn_contents_async(self, disk, cancellable, on_contents_learnt, g_steal_pointer(&task));
   }
 }
 

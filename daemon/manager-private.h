@@ -46,6 +46,13 @@ VdChain *vd_manager_find_chain_finish(VdManager *self, GAsyncResult *result, GEr
 gboolean vd_manager_may_use(VdManager *self, const VdImage *image, gboolean write, GError **error);
 gboolean vd_manager_may_be_parent(VdManager *self, const VdImage *image, gboolean write, GError **error);
 
+/* manager-contents.c */
+/* File systems and partitions of a disk that has just got its device, where they could not be told before; the
+ * disk's facts have them then. */
+void vd_manager_learn_contents_async(VdManager *self, VdDisk *disk, GCancellable *cancellable,
+                                     GAsyncReadyCallback callback, gpointer user_data);
+void vd_manager_learn_contents_finish(VdManager *self, GAsyncResult *result);
+
 /* manager-record.c */
 gboolean vd_manager_save_record(VdManager *self, VdDisk *disk, VdRunPhase phase, GError **error);
 /* After a change of handles of an attached disk; failure is logged. */

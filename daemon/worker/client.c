@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 
 #include "util/cleanup.h"
+#include "virtdisk-enums.h"
 #include "virtdisk-error.h"
 #include "worker/protocol.h"
 #include "worker/said.h"
@@ -38,7 +39,9 @@ typedef struct {
   int line;
   guint64 file_size; /* bytes; when the question was sent */
   guint32 device_id;
-  gboolean content;
+  VdWorkerContent content;
+  guint64 device_size; /* bytes; OF_DEVICE only */
+  guint32 sector_size;
   GSubprocess *process; /* NULL: in line */
   GSource *line_source;
   GSource *deadline_source;
@@ -174,7 +177,9 @@ static void take_reply(Probe *probe, const VdWorkerReply *reply, gssize length, 
     return probe_answer(probe, NULL, error);
   if (reply->failed)
     return probe_answer(probe, NULL, vd_worker_said_error(&reply->error));
-  if (!vd_facts_check(&reply->facts, probe->device_id, probe->file_size, &error))
+  if (!(probe->content == VD_WORKER_CONTENT_OF_DEVICE
+            ? vd_facts_check_contents(&reply->facts, probe->device_size, &error)
+            : vd_facts_check(&reply->facts, probe->device_id, probe->file_size, &error)))
     return probe_answer(probe, NULL, error);
   facts = g_memdup2(&reply->facts, sizeof reply->facts);
   probe_answer(probe, g_steal_pointer(&facts), NULL);
@@ -286,7 +291,9 @@ static gboolean send_question(Probe *probe, GError **error)
                              .version = VD_WORKER_VERSION,
                              .size = sizeof request,
                              .device_id = probe->device_id,
-                             .content = probe->content ? 1 : 0};
+                             .content = probe->content,
+                             .sector_size = probe->sector_size,
+                             .device_size = probe->device_size};
   union {
     struct cmsghdr align;
     char bytes[CMSG_SPACE(sizeof(int))];
@@ -387,19 +394,28 @@ static void watch_cancellable(Probe *probe, GCancellable *cancellable)
   g_source_attach(probe->cancel_source, g_main_context_get_thread_default());
 }
 
-void vd_worker_probe_async(VdWorkerClient *self, int image_fd, guint32 required_device, gboolean content,
-                           GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+static Probe *probe_new(VdWorkerClient *self, guint32 device_id, VdWorkerContent content,
+                        GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
 {
   Probe *probe = g_rc_box_new0(Probe);
-  GError *error = NULL;
 
   probe->client = vd_worker_client_ref(self);
   probe->task = g_task_new(NULL, cancellable, callback, user_data);
   g_task_set_source_tag(probe->task, vd_worker_probe_async);
   g_task_set_check_cancellable(probe->task, FALSE);
   probe->line = -1;
-  probe->device_id = required_device;
+  probe->image_fd = -1;
+  probe->device_id = device_id;
   probe->content = content;
+  return probe;
+}
+
+/* fd: borrowed. */
+static void probe_queue(Probe *probe, int image_fd, GCancellable *cancellable)
+{
+  VdWorkerClient *self = probe->client;
+  GError *error = NULL;
+
   probe->image_fd = fcntl(image_fd, F_DUPFD_CLOEXEC, 3);
   if (self->user_error != NULL) {
     probe_answer(probe, NULL, g_error_copy(self->user_error));
@@ -414,6 +430,26 @@ void vd_worker_probe_async(VdWorkerClient *self, int image_fd, guint32 required_
   set_deadline(probe, VD_WORKER_QUEUE_DEADLINE_MS);
   g_queue_push_tail(&self->waiting, probe);
   start_next(self);
+}
+
+void vd_worker_probe_async(VdWorkerClient *self, int image_fd, guint32 required_device, gboolean content,
+                           GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+{
+  Probe *probe = probe_new(self, required_device, content ? VD_WORKER_CONTENT_TOO : VD_WORKER_CONTENT_NONE,
+                           cancellable, callback, user_data);
+
+  probe_queue(probe, image_fd, cancellable);
+}
+
+void vd_worker_look_inside_async(VdWorkerClient *self, int device_fd, guint64 size, guint32 sector_size,
+                                 GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+{
+  Probe *probe =
+      probe_new(self, VIRTDISK_DEVICE_RAW, VD_WORKER_CONTENT_OF_DEVICE, cancellable, callback, user_data);
+
+  probe->device_size = size;
+  probe->sector_size = sector_size;
+  probe_queue(probe, device_fd, cancellable);
 }
 
 VdFacts *vd_worker_probe_finish(VdWorkerClient *self, GAsyncResult *result, GError **error)

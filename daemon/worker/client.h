@@ -40,7 +40,11 @@ const char *vd_worker_client_get_user_argument(VdWorkerClient *self);
  */
 void vd_worker_probe_async(VdWorkerClient *self, int image_fd, guint32 required_device, gboolean content,
                            GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
-/* Returns (transfer full): free with g_free. */
+/* Asks a worker what is inside a block device of ours: only contents, pt_type and smallest_safe_size of the
+ * facts mean anything. device_fd: borrowed for the call. size: bytes. Errors: as above. */
+void vd_worker_look_inside_async(VdWorkerClient *self, int device_fd, guint64 size, guint32 sector_size,
+                                 GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
+/* Of either. Returns (transfer full): free with g_free. */
 VdFacts *vd_worker_probe_finish(VdWorkerClient *self, GAsyncResult *result, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdWorkerClient, vd_worker_client_unref)

@@ -287,18 +287,32 @@ static bool check_table(const VdFacts *facts, GError **error)
   return true;
 }
 
+static bool check_contents(const VdFacts *facts, GError **error)
+{
+  if (!check_table(facts, error))
+    return false;
+  for (guint32 i = 0; i < facts->n_contents; i++)
+    if (!check_content(facts, i, error))
+      return false;
+  return true;
+}
+
+bool vd_facts_check_contents(const VdFacts *facts, uint64_t device_size, GError **error)
+{
+  if (facts->virtual_size != device_size)
+    return fail(error, "virtual_size is %" G_GUINT64_FORMAT ", the device has %" G_GUINT64_FORMAT,
+                (guint64)facts->virtual_size, (guint64)device_size);
+  return check_contents(facts, error);
+}
+
 bool vd_facts_check(const VdFacts *facts, uint32_t required_device, uint64_t file_size, GError **error)
 {
   const Kind *kind = kind_of(required_device);
 
   if (kind == NULL)
     return fail(error, "device_id %u is no format of this version", required_device);
-  if (!check_kind(facts, kind, error) || !check_units(facts, error) || !check_flags(facts, error) ||
-      !check_payload(facts, kind, file_size, error) || !check_blocks(facts, kind, error) ||
-      !check_parent(facts, kind, error) || !check_linkage(facts, kind, error) || !check_table(facts, error))
-    return false;
-  for (guint32 i = 0; i < facts->n_contents; i++)
-    if (!check_content(facts, i, error))
-      return false;
-  return true;
+  return check_kind(facts, kind, error) && check_units(facts, error) && check_flags(facts, error) &&
+         check_payload(facts, kind, file_size, error) && check_blocks(facts, kind, error) &&
+         check_parent(facts, kind, error) && check_linkage(facts, kind, error) &&
+         check_contents(facts, error);
 }

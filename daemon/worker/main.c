@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "formats/content.h"
 #include "formats/registry.h"
 #include "worker/protocol.h"
 #include "worker/sandbox.h"
@@ -131,6 +132,16 @@ static bool answer(const VdWorkerReply *reply)
   return n == (ssize_t)sizeof *reply;
 }
 
+/* The whole device is the disk. */
+static void look_inside(const VdWorkerRequest *request, VdFacts *facts)
+{
+  facts->device_id = request->device_id;
+  facts->linear = 1;
+  facts->virtual_size = request->device_size;
+  facts->sector_size = request->sector_size;
+  vd_content_scan(VD_WORKER_IMAGE_FD, VD_SCAN_PARTITIONS, facts);
+}
+
 static void look(const VdSandboxPlan *plan, const VdWorkerRequest *request, VdWorkerReply *reply)
 {
   const char *failed_step = vd_sandbox_enter(plan);
@@ -140,6 +151,10 @@ static void look(const VdSandboxPlan *plan, const VdWorkerRequest *request, VdWo
     vd_format_error_set(&reply->error, VIRTDISK_ERROR_INTERNAL, 0, "", "the worker's sandbox: %s: %s",
                         failed_step, strerrordesc_np(errno));
     reply->failed = 1;
+    return;
+  }
+  if (request->content == VD_WORKER_CONTENT_OF_DEVICE) {
+    look_inside(request, &reply->facts);
     return;
   }
   reply->failed =
@@ -165,6 +180,8 @@ int main(int argc, char **argv)
   fd = receive(&request);
   if (fd < 0 || !put_in_place(reopen_read_only(fd)))
     return EXIT_LINE;
+  if (request.content == VD_WORKER_CONTENT_OF_DEVICE)
+    plan.object = VD_SANDBOX_OF_DEVICE;
   look(&plan, &request, &reply);
   /* _exit: no handler of a library runs after the filter is in place. */
   _exit(answer(&reply) ? EXIT_SUCCESS : EXIT_LINE);

@@ -17,13 +17,21 @@
 #define VD_WORKER_SOCKET_FD 3
 #define VD_WORKER_IMAGE_FD 4
 
+typedef enum {
+  VD_WORKER_CONTENT_NONE,
+  VD_WORKER_CONTENT_TOO,       /* besides what the image is, what is inside */
+  VD_WORKER_CONTENT_OF_DEVICE, /* the descriptor is of a block device: what is inside, and nothing else */
+} VdWorkerContent;
+
 typedef struct {
   uint32_t magic;
   uint32_t version;
   uint32_t size;      /* bytes of this struct */
   uint32_t device_id; /* VirtdiskDeviceId, never UNKNOWN */
-  uint32_t content;   /* 1: also say what is inside */
-  uint32_t unused;
+  uint32_t content;   /* VdWorkerContent */
+  /* OF_DEVICE: what the block device has. */
+  uint32_t sector_size;
+  uint64_t device_size; /* bytes */
 } VdWorkerRequest;
 
 typedef struct {

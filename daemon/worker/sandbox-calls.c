@@ -168,6 +168,18 @@ static int allow_with(scmp_filter_ctx filter, const VdSandboxPlan *plan, size_t 
   return add_rule(filter, SCMP_ACT_ALLOW, allowed_with[i].name, 1, &arg);
 }
 
+/* Of a block device libblkid wants to know from /sys what it belongs to. There is no /sys. */
+static int answer_lookups(scmp_filter_ctx filter)
+{
+  static const char *const names[] = {"open",   "openat",    "readlink",  "readlinkat",
+                                      "access", "faccessat", "faccessat2"};
+  int result = 0;
+
+  for (size_t i = 0; result >= 0 && i < sizeof names / sizeof names[0]; i++)
+    result = add_rule(filter, SCMP_ACT_ERRNO(ENOENT), names[i], 0, NULL);
+  return result;
+}
+
 static int fill_filter(scmp_filter_ctx filter, const VdSandboxPlan *plan)
 {
   int result = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
@@ -184,6 +196,10 @@ static int fill_filter(scmp_filter_ctx filter, const VdSandboxPlan *plan)
   /* libblkid asks block devices questions that a file has no answer to. */
   if (result >= 0 && plan->purpose == VD_SANDBOX_PROBE)
     result = add_rule(filter, SCMP_ACT_ERRNO(ENOTTY), "ioctl", 0, NULL);
+#ifndef VD_SANITIZED
+  if (result >= 0 && plan->purpose == VD_SANDBOX_PROBE && plan->object == VD_SANDBOX_OF_DEVICE)
+    result = answer_lookups(filter);
+#endif
   return result;
 }
 

@@ -17,6 +17,8 @@ typedef enum {
   VD_SANDBOX_TASK,  /* as SERVE, and plain writing calls on its files; one answer */
 } VdSandboxPurpose;
 
+typedef enum { VD_SANDBOX_OF_FILE, VD_SANDBOX_OF_DEVICE } VdSandboxObject;
+
 typedef enum { VD_SANDBOX_FILES_READ, VD_SANDBOX_FILES_WRITTEN } VdSandboxFiles;
 
 typedef struct {
@@ -26,6 +28,7 @@ typedef struct {
   int first_fd; /* descriptors that stay open: first_fd (the first line to the daemon) to last_fd */
   int last_fd;
   VdSandboxPurpose purpose;
+  VdSandboxObject object; /* of PROBE: what is looked at */
   /* The rest is not of PROBE. */
   VdSandboxFiles files;
   uint64_t memory;    /* bytes of address space, all of which may be locked */

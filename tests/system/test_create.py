@@ -176,6 +176,29 @@ class Create(testbed.TestCase):
             self.assertEqual(disk.read(len(data)), data)
         self.root.detach_image(path)
 
+    def test_contents(self):
+        path = self.make("a.vhdx", 256 * MIB)
+        _, device, _ = self.root.attach_image(path)
+        subprocess.run(["mkfs.ext4", "-q", "-L", "INSIDE", device], check=True)
+        self.root.detach_image(path)
+        disk, device, _ = self.root.attach_image(path, read_only=True)
+        found = self.root.properties(disk)["FileSystems"]
+        self.assertEqual([(each["type"], each["label"], each["partition"]) for each in found], [("ext4", "INSIDE", 0)])
+        self.root.detach_image(path)
+
+    def test_partitions(self):
+        if not shutil.which("sfdisk"):
+            self.skipTest("sfdisk is not installed")
+        path = self.make("a.vhdx", 256 * MIB)
+        _, device, _ = self.root.attach_image(path)
+        subprocess.run(["sfdisk", "-q", "--no-reread", "--no-tell-kernel", device], check=True, text=True,
+                       input="label: gpt\nsize=32M\nsize=64M\n")
+        self.root.detach_image(path)
+        disk, device, _ = self.root.attach_image(path)
+        self.assertEqual([each["partition"] for each in self.root.properties(disk)["FileSystems"]], [1, 2])
+        self.assertTrue(os.path.exists(f"/sys/class/block/{os.path.basename(device)}p2"))
+        self.root.detach_image(path)
+
     def test_command(self):
         path = self.path("c.vhdx")
         out = self.bed.run([testbed.program(self.bed.build, "virtdisk"), "create", path, "--size=1GiB", "--json"]).stdout
