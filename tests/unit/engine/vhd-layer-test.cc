@@ -533,9 +533,21 @@ TEST(VhdLayer, NoSpaceToGrowThenSpace)
   EXPECT_TRUE(chain.holds(0, 512, 1));
 }
 
-// Whatever fails, once: the error is told, the image stays intact, and afterwards all works.
+// Whatever fails, once: the error is told, the image stays intact, and afterwards all works; after a flush
+// that failed, when the image was opened anew.
 TEST(VhdLayer, AFailureAtEveryOperation)
 {
+  auto all_works = [](Chain &chain, uint64_t nth) {
+    EXPECT_EQ(chain.write(mib, 2 * mib, 0x31), 0) << nth;
+    EXPECT_EQ(chain.write(6 * mib + 512, 4096, 0x32), 0) << nth;
+    EXPECT_TRUE(chain.holds(mib, 2 * mib, 0x31)) << nth;
+    EXPECT_TRUE(chain.holds(6 * mib + 512, 4096, 0x32)) << nth;
+    EXPECT_TRUE(chain.holds(6 * mib, 512, 0)) << nth;
+    EXPECT_EQ(vd_engine_close(chain.engine), 0) << nth;
+    Structure structure(chain.image());
+    EXPECT_TRUE(structure.clean()) << nth << ": " << structure.error.text;
+  };
+
   for (bool differencing : {false, true}) {
     std::vector<Image> files = differencing ? child() : std::vector<Image>{dynamic()};
     unsigned failures = 0;
@@ -549,14 +561,15 @@ TEST(VhdLayer, AFailureAtEveryOperation)
       int third = chain.run(VD_OP_WRITE_ZEROES, 2 * mib, mib);
       failures += first != 0 || second != 0 || third != 0;
       chain.sim.clear_faults();
-      EXPECT_EQ(chain.write(mib, 2 * mib, 0x31), 0) << nth;
-      EXPECT_EQ(chain.write(6 * mib + 512, 4096, 0x32), 0) << nth;
-      EXPECT_TRUE(chain.holds(mib, 2 * mib, 0x31)) << nth;
-      EXPECT_TRUE(chain.holds(6 * mib + 512, 4096, 0x32)) << nth;
-      EXPECT_TRUE(chain.holds(6 * mib, 512, 0)) << nth;
-      EXPECT_EQ(vd_engine_close(chain.engine), 0) << nth;
-      Structure structure(chain.image());
-      EXPECT_TRUE(structure.clean()) << nth << ": " << structure.error.text;
+      if (chain.flush() == 0) {
+        all_works(chain, nth);
+        continue;
+      }
+      std::vector<Image> left = files;
+      left[0] = chain.image();
+      Chain again(left, true);
+      OPENED(again);
+      all_works(again, nth);
     }
     EXPECT_GT(failures, 10u);
   }
