@@ -47,8 +47,8 @@ gboolean vd_manager_may_use(VdManager *self, const VdImage *image, gboolean writ
 gboolean vd_manager_may_be_parent(VdManager *self, const VdImage *image, gboolean write, GError **error);
 
 /* manager-contents.c */
-/* File systems and partitions of a disk that has just got its device, where they could not be told before; the
- * disk's facts have them then. */
+/* File systems and partitions of a disk that has just got its device, where they could not be told before;
+ * the disk's facts have them then. */
 void vd_manager_learn_contents_async(VdManager *self, VdDisk *disk, GCancellable *cancellable,
                                      GAsyncReadyCallback callback, gpointer user_data);
 void vd_manager_learn_contents_finish(VdManager *self, GAsyncResult *result);

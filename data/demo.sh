@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# What "data/install.sh --demo" shows on the machine that it installed on: a VHD and an ISO, real, and every command.
+# What "data/install.sh --demo" shows on the machine that it installed on: a VHDX, a child of it and an ISO, real, and every command.
 # Leaves nothing behind, whether it succeeds or not.
 set -euo pipefail
 
-source_dir=$(cd "$(dirname "$0")/.." && pwd)
 PATH=${1:-/usr}/bin:$PATH
 work=$(mktemp -d /var/tmp/virtdisk-demo.XXXXXX)
 ok=no
@@ -12,7 +11,7 @@ ok=no
 finish() {
   local image
   umount "$work/mnt" 2>/dev/null || true
-  for image in "$work/disk.vhd" "$work/disc.iso"; do
+  for image in "$work/child.vhdx" "$work/disk.vhdx" "$work/disc.iso"; do
     [ "$ok" = yes ] || virtdisk detach --force "$image" >/dev/null 2>&1 || true
   done
   rm -rf --one-file-system "$work"
@@ -35,34 +34,44 @@ shell() {
 device_of() { virtdisk info --json "$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["disk"]["device"])'; }
 
 echo
-echo "== A fixed VHD: attach, make a file system, write, detach; attach again, read back"
+echo "== A dynamic VHDX: create, attach, make a file system, write, detach; attach again, read back"
 mkdir "$work/mnt"
-if command -v qemu-img >/dev/null; then
-  run qemu-img create -q -f vpc -o subformat=fixed,force_size=on "$work/disk.vhd" 64M
-else
-  printf '\n(64 MiB and a VHD footer: ./disk.vhd)\n'
-  python3 -c 'import sys; sys.path.insert(0, sys.argv[1]); sys.dont_write_bytecode = True
-import images; images.vhd_fixed(sys.argv[2], 64 << 20)' "$source_dir/tests/system" "$work/disk.vhd"
-fi
-run virtdisk attach "$work/disk.vhd"
-device=$(device_of "$work/disk.vhd")
+run virtdisk create "$work/disk.vhdx" --size=10GiB
+run virtdisk attach "$work/disk.vhdx"
+device=$(device_of "$work/disk.vhdx")
 run virtdisk list
 run mkfs.ext4 -q -L DEMO "$device"
 run mount "$device" "$work/mnt"
-shell "head -c 20000000 /dev/urandom >$work/mnt/data; echo written through a VHD >$work/mnt/note"
+shell "head -c 20000000 /dev/urandom >$work/mnt/data; echo written through a VHDX >$work/mnt/note"
 before=$(sha256sum <"$work/mnt/data")
-printf '\n$ virtdisk detach ./disk.vhd      (still mounted, so this is refused, and says why)\n'
-if virtdisk detach "$work/disk.vhd" 2>&1 | sed "s|$work|.|g"; then echo "a mounted disk was detached" >&2; exit 1; fi
+printf '\n$ virtdisk detach ./disk.vhdx      (still mounted, so this is refused, and says why)\n'
+if virtdisk detach "$work/disk.vhdx" 2>&1 | sed "s|$work|.|g"; then echo "a mounted disk was detached" >&2; exit 1; fi
 run umount "$work/mnt"
-run virtdisk detach "$work/disk.vhd"
-run virtdisk attach --read-only "$work/disk.vhd"
-device=$(device_of "$work/disk.vhd")
+run virtdisk detach "$work/disk.vhdx"
+run ls -sh "$work/disk.vhdx"
+if command -v qemu-img >/dev/null; then run qemu-img check -f vhdx "$work/disk.vhdx"; fi
+run virtdisk attach --read-only "$work/disk.vhdx"
+device=$(device_of "$work/disk.vhdx")
 run mount -o ro "$device" "$work/mnt"
 run cat "$work/mnt/note"
 [ "$(sha256sum <"$work/mnt/data")" = "$before" ] || { echo "what was read is not what was written" >&2; exit 1; }
 echo "20000000 bytes compared: the same"
 run umount "$work/mnt"
-run virtdisk detach "$work/disk.vhd"
+run virtdisk detach "$work/disk.vhdx"
+
+echo
+echo "== A child of it: what is written goes there, and the parent stays as it is"
+parent=$(sha256sum <"$work/disk.vhdx")
+run virtdisk create "$work/child.vhdx" --parent="$work/disk.vhdx"
+run virtdisk attach "$work/child.vhdx"
+device=$(device_of "$work/child.vhdx")
+run mount "$device" "$work/mnt"
+shell "echo written to the child >$work/mnt/note"
+run umount "$work/mnt"
+run virtdisk info "$work/child.vhdx"
+run virtdisk detach "$work/child.vhdx"
+[ "$(sha256sum <"$work/disk.vhdx")" = "$parent" ] || { echo "the parent was written to" >&2; exit 1; }
+echo "parent compared: the same"
 
 echo
 echo "== An ISO, by two calls on the bus"
