@@ -13,6 +13,7 @@
 #include "disk.h"
 #include "handle.h"
 #include "image.h"
+#include "formats/fault.h"
 #include "worker/client.h"
 
 #define VD_TYPE_MANAGER (vd_manager_get_type())
@@ -84,6 +85,32 @@ void vd_manager_create_async(VdManager *self, VdIdentity *owner, const char *pat
                              const VdCreateParams *params, gpointer charge, GDestroyNotify free_charge,
                              GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
 VdHandle *vd_manager_create_finish(VdManager *self, GAsyncResult *result, GError **error);
+
+/*
+ * Checking an image, and repairing it: looked at as it is, without being opened first, since nothing that is
+ * badly damaged can be. Nobody else may write to it meanwhile; for a repair nobody may use it at all.
+ */
+typedef enum { VD_CHECK_LOOK, VD_CHECK_REPAIR } VdCheckMode;
+
+typedef struct {
+  GArray *faults; /* VdFault, at most VD_CHECK_MAX_FAULTS; the summary counts all */
+  VdCheckSummary summary;
+  gboolean repaired; /* the file was written to */
+} VdCheckResult;
+
+void vd_check_result_free(VdCheckResult *self);
+
+/*
+ * open: only device_id, vendor and flags count, checked by vd_access_open(). identity opens path, for writing
+ * if it is to be repaired. Not every fault can be repaired: look at the result. Errors: NOT_SUPPORTED (a
+ * format in which nothing can be repaired), SHARING_VIOLATION, the opener's, the worker's; TIMED_OUT.
+ */
+void vd_manager_check_async(VdManager *self, VdIdentity *identity, const char *path, const VdOpenParams *open,
+                            VdCheckMode mode, gpointer charge, GDestroyNotify free_charge,
+                            GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
+VdCheckResult *vd_manager_check_finish(VdManager *self, GAsyncResult *result, GError **error);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdCheckResult, vd_check_result_free)
 
 /*
  * AddVirtualDiskParent: one more image at the root end of the chain of a handle that was opened with

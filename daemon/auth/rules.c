@@ -31,6 +31,7 @@ static const VdRule rules[] = {
     MANAGER("GetAllAttachedVirtualDiskPhysicalPaths", UNCOUNTED, NULL),
     MANAGER("GetStorageDependencyInformation", COUNTED, NULL),
     MANAGER("GetDiskForPath", COUNTED, NULL),
+    MANAGER("CheckImage", COUNTED, NULL),
     HANDLE("AttachVirtualDisk", COUNTED, ATTACH_ACTIONS),
     HANDLE("DetachVirtualDisk", COUNTED, VD_ACTION_MANAGE_OTHERS),
     HANDLE("GetVirtualDiskPhysicalPath", UNCOUNTED, NULL),

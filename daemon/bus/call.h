@@ -56,7 +56,7 @@ struct VdCall {
   VdAttachParams attach;
   VdCreateParams create;
   struct {
-    gboolean force, when_idle, read_only;
+    gboolean force, when_idle, read_only, repair;
     guint32 provider_flags, version;
     guint32 sector_size;
   } option;
@@ -75,7 +75,8 @@ void vd_call_fail(VdCall *call, GError *error);
 
 /* One table per interface. */
 extern const VdMethod vd_manager_methods[];
-/* Of vd_manager_methods, in a file of its own (create.c). */
+/* Of vd_manager_methods, in files of their own (check.c, create.c). */
+void vd_call_perform_check(VdCall *call);
 void vd_call_perform_create(VdCall *call);
 extern const VdMethod vd_handle_methods[];
 

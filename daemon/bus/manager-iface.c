@@ -500,5 +500,6 @@ const VdMethod vd_manager_methods[] = {
     {VD_IFACE_MANAGER, "GetAllAttachedVirtualDiskPhysicalPaths", NULL, perform_get_all},
     {VD_IFACE_MANAGER, "GetStorageDependencyInformation", NULL, perform_get_dependencies},
     {VD_IFACE_MANAGER, "GetDiskForPath", NULL, perform_get_disk},
+    {VD_IFACE_MANAGER, "CheckImage", NULL, vd_call_perform_check},
     {NULL},
 };
