@@ -31,6 +31,7 @@ typedef struct {
 } VdVerb;
 
 extern const VdVerb vd_verb_attach;
+extern const VdVerb vd_verb_check;
 extern const VdVerb vd_verb_create;
 extern const VdVerb vd_verb_detach;
 extern const VdVerb vd_verb_info;

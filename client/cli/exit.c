@@ -12,6 +12,8 @@ static const VdExitRow rows[] = {
     {VD_EXIT_BUSY, "Busy"},
     {VD_EXIT_NOT_AVAILABLE, "Not available"},
     {VD_EXIT_UNUSABLE_IMAGE, "Unusable image"},
+    {VD_EXIT_MINOR_FAULTS, "Minor faults"},
+    {VD_EXIT_SERIOUS_FAULTS, "Serious faults"},
     {VD_EXIT_SIGINT, "Interrupted by SIGINT"},
     {VD_EXIT_SIGTERM, "Interrupted by SIGTERM"},
 };

@@ -5,8 +5,8 @@
 #include "values.h"
 
 static const VdVerb *const verbs[] = {
-    &vd_verb_attach,  &vd_verb_create, &vd_verb_detach,  &vd_verb_info, &vd_verb_list,
-    &vd_verb_monitor, &vd_verb_mount,  &vd_verb_unmount, NULL,
+    &vd_verb_attach, &vd_verb_check,   &vd_verb_create, &vd_verb_detach,  &vd_verb_info,
+    &vd_verb_list,   &vd_verb_monitor, &vd_verb_mount,  &vd_verb_unmount, NULL,
 };
 
 const VdVerb *const *vd_options_get_verbs(void)
@@ -152,7 +152,7 @@ char *vd_options_get_help(const VdVerb *verb)
   } else {
     append_verbs(verbs_text);
     g_option_context_set_summary(
-        context, "Create disk images, attach them as block devices, look into them, mount them");
+        context, "Create disk images, attach them as block devices, look into them, check them, mount them");
     g_option_context_set_description(context, verbs_text->str);
   }
   return g_option_context_get_help(context, FALSE, NULL);

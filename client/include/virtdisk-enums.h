@@ -124,6 +124,31 @@ typedef enum { /*< flags >*/
 } VirtdiskDependentDiskFlags;
 
 /**
+ * VirtdiskCheckFlags:
+ * How to check an image.
+ */
+typedef enum { /*< flags >*/
+               VIRTDISK_CHECK_NONE = 0,
+               VIRTDISK_CHECK_REPAIR = 0x1
+} VirtdiskCheckFlags;
+
+/**
+ * VirtdiskFaultKind:
+ * @VIRTDISK_FAULT_NOTE: legal, but worth knowing
+ * @VIRTDISK_FAULT_LEAK: space of the file that nothing refers to
+ * @VIRTDISK_FAULT_MINOR: wrong, but nothing of the disk is lost
+ * @VIRTDISK_FAULT_SERIOUS: data of the disk cannot be trusted, or the image cannot be opened
+ *
+ * How bad a fault of an image is.
+ */
+typedef enum {
+  VIRTDISK_FAULT_NOTE = 0,
+  VIRTDISK_FAULT_LEAK = 1,
+  VIRTDISK_FAULT_MINOR = 2,
+  VIRTDISK_FAULT_SERIOUS = 3
+} VirtdiskFaultKind;
+
+/**
  * VirtdiskInfoVersion:
  * GET_VIRTUAL_DISK_INFO_VERSION.
  */

@@ -136,6 +136,33 @@ typedef struct {
   char *dependent_volume_relative_path;
 } VirtdiskDependency;
 
+#define VIRTDISK_TYPE_CHECK (virtdisk_check_get_type())
+/**
+ * VirtdiskCheck:
+ *
+ * What virtdisk_client_check_image() found. Immutable, counted. Any thread.
+ */
+typedef struct _VirtdiskCheck VirtdiskCheck;
+
+#define VIRTDISK_TYPE_FAULT (virtdisk_fault_get_type())
+/**
+ * VirtdiskFault:
+ * @kind: how bad it is
+ * @repairable: whether %VIRTDISK_CHECK_REPAIR would mend it
+ * @offset: where it lies in the file, in bytes
+ * @field: name of the field that is wrong, or empty
+ * @message: a sentence with the numbers
+ *
+ * One fault of an image. No string is %NULL.
+ */
+typedef struct {
+  VirtdiskFaultKind kind;
+  gboolean repairable;
+  guint64 offset;
+  char *field;
+  char *message;
+} VirtdiskFault;
+
 /* ---- VirtdiskClient ---- */
 
 /**
@@ -358,6 +385,51 @@ void virtdisk_client_create_virtual_disk_async(VirtdiskClient *client, const cha
  */
 VirtdiskHandle *virtdisk_client_create_virtual_disk_finish(VirtdiskClient *client, GAsyncResult *result,
                                                            GError **error);
+
+/**
+ * virtdisk_client_check_image:
+ * @client: a client
+ * @path: (type filename): an image
+ * @flags: %VIRTDISK_CHECK_REPAIR mends what can be mended without guessing, and checks then
+ * @parameters: (nullable): only the device and vendor id may be set; %NULL: the format by the extension
+ * @cancellable: (nullable): ends the waiting; the service goes on
+ * @error: place for the error
+ *
+ * Verifies every structure of an image, also of one that is too damaged to be opened. That there are faults
+ * is no error. The service opens the file with the caller's rights; reading all bitmaps of a large image
+ * takes its time.
+ *
+ * Returns: (transfer full): what was found, or %NULL with @error set: the image could not be checked. Any
+ * thread.
+ */
+VirtdiskCheck *virtdisk_client_check_image(VirtdiskClient *client, const char *path, VirtdiskCheckFlags flags,
+                                           VirtdiskOpenParameters *parameters, GCancellable *cancellable,
+                                           GError **error);
+
+/**
+ * virtdisk_client_check_image_async:
+ * @client: a client
+ * @path: (type filename): an image
+ * @flags: see virtdisk_client_check_image()
+ * @parameters: (nullable): see virtdisk_client_check_image()
+ * @cancellable: (nullable): ends the waiting; the service goes on
+ * @callback: (scope async): called when done
+ * @user_data: for @callback
+ */
+void virtdisk_client_check_image_async(VirtdiskClient *client, const char *path, VirtdiskCheckFlags flags,
+                                       VirtdiskOpenParameters *parameters, GCancellable *cancellable,
+                                       GAsyncReadyCallback callback, gpointer user_data);
+
+/**
+ * virtdisk_client_check_image_finish:
+ * @client: a client
+ * @result: what the callback got
+ * @error: place for the error
+ *
+ * Returns: (transfer full): what was found, or %NULL with @error set.
+ */
+VirtdiskCheck *virtdisk_client_check_image_finish(VirtdiskClient *client, GAsyncResult *result,
+                                                  GError **error);
 
 /**
  * virtdisk_client_open_virtual_disk_fd:
@@ -1588,7 +1660,88 @@ VirtdiskDependency *virtdisk_dependency_copy(const VirtdiskDependency *dependenc
  */
 void virtdisk_dependency_free(VirtdiskDependency *dependency);
 
+/* ---- VirtdiskCheck ---- */
+
+GType virtdisk_check_get_type(void);
+/**
+ * virtdisk_check_ref:
+ * @check: what was found
+ * Returns: (transfer full): @check.
+ */
+VirtdiskCheck *virtdisk_check_ref(VirtdiskCheck *check);
+/**
+ * virtdisk_check_unref:
+ * @check: (transfer full): what was found
+ */
+void virtdisk_check_unref(VirtdiskCheck *check);
+/**
+ * virtdisk_check_get_faults:
+ * @check: what was found
+ * Returns: (transfer none) (element-type VirtdiskFault): the faults, of very many only the first.
+ */
+GPtrArray *virtdisk_check_get_faults(VirtdiskCheck *check);
+/**
+ * virtdisk_check_get_count:
+ * @check: what was found
+ * @kind: a kind
+ * Returns: how many faults of that kind there are, told or not.
+ */
+guint64 virtdisk_check_get_count(VirtdiskCheck *check, VirtdiskFaultKind kind);
+/**
+ * virtdisk_check_get_repairable:
+ * @check: what was found
+ * Returns: how many of the faults %VIRTDISK_CHECK_REPAIR would mend.
+ */
+guint virtdisk_check_get_repairable(VirtdiskCheck *check);
+/**
+ * virtdisk_check_get_repaired:
+ * @check: what was found
+ * Returns: whether the file was written to; the faults are those that are left.
+ */
+gboolean virtdisk_check_get_repaired(VirtdiskCheck *check);
+/**
+ * virtdisk_check_get_blocks:
+ * @check: what was found
+ * Returns: blocks of the disk; 0 where the format has none, or they could not be read.
+ */
+guint64 virtdisk_check_get_blocks(VirtdiskCheck *check);
+/**
+ * virtdisk_check_get_allocated_blocks:
+ * @check: what was found
+ * Returns: blocks of the disk that have space in the file.
+ */
+guint64 virtdisk_check_get_allocated_blocks(VirtdiskCheck *check);
+/**
+ * virtdisk_check_get_leaked:
+ * @check: what was found
+ * Returns: bytes of the file that belong to nothing.
+ */
+guint64 virtdisk_check_get_leaked(VirtdiskCheck *check);
+/**
+ * virtdisk_check_to_variant:
+ * @check: what was found
+ * Returns: (transfer full): all of it as it came over the bus, a value of type a{sv}.
+ */
+GVariant *virtdisk_check_to_variant(VirtdiskCheck *check);
+
+/* ---- VirtdiskFault ---- */
+
+GType virtdisk_fault_get_type(void);
+/**
+ * virtdisk_fault_copy:
+ * @fault: a fault
+ * Returns: (transfer full): a copy.
+ */
+VirtdiskFault *virtdisk_fault_copy(const VirtdiskFault *fault);
+/**
+ * virtdisk_fault_free:
+ * @fault: (transfer full) (nullable): a fault
+ */
+void virtdisk_fault_free(VirtdiskFault *fault);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirtdiskInfo, virtdisk_info_unref)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirtdiskDependency, virtdisk_dependency_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirtdiskCheck, virtdisk_check_unref)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirtdiskFault, virtdisk_fault_free)
 
 G_END_DECLS

@@ -10,7 +10,7 @@ G_BEGIN_DECLS
 
 typedef enum {
   VD_CALL_BRIEF,   /* ends after 60 seconds */
-  VD_CALL_MAY_ASK, /* a person may have to answer first: no limit */
+  VD_CALL_MAY_ASK, /* a person may have to answer first, or a large file to be read: no limit */
 } VdCallPatience;
 
 typedef struct {

@@ -28,7 +28,7 @@ _virtdisk_words() {
 
 _virtdisk() {
   local cur prev verb='' word i options
-  local verbs='attach create detach info list monitor mount unmount'
+  local verbs='attach check create detach info list monitor mount unmount'
   local common='--help --version --quiet --json --no-ask-password'
 
   COMPREPLY=()
@@ -50,6 +50,7 @@ _virtdisk() {
 
   case $verb in
     attach) options='--read-only --lifetime= --detach-on-unmount --format= --sector-size= --partition-scan --no-partition-scan --owner= --group= --mode= --offset= --size= --no-automount --route= --zero-copy' ;;
+    check) options='--repair --format=' ;;
     create) options='--size= --type= --parent= --format= --block-size= --sector-size= --physical-sector-size= --sparse --identifier=' ;;
     detach) options='--force --when-idle' ;;
     info) options='--format=' ;;
@@ -83,7 +84,7 @@ _virtdisk() {
   fi
 
   case $verb in
-    attach | create | info | mount) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ;;
+    attach | check | create | info | mount) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ;;
   esac
   case $verb in
     detach | info | mount | unmount)
