@@ -218,6 +218,83 @@ std::string json_at(const std::string &text, const char *query)
   return printed != NULL ? printed : "none";
 }
 
+constexpr const char *kNoFaults = "{'faults': <@a(sbtss) []>, 'blocks': <uint64 8>, 'allocated-blocks': "
+                                  "<uint64 5>, 'repaired': <true>}";
+constexpr const char *kNotes =
+    "{'faults': <[('note', true, uint64 1048576, 'log', 'a log')]>, 'notes': <uint64 1>, "
+    "'repairable': <uint32 1>}";
+constexpr const char *kMinor =
+    "{'faults': <[('minor', true, uint64 65540, 'checksum', 'header 1 is bad'), ('leak', false, 4194304, '', "
+    "'a gap')]>, 'minor': <uint64 1>, 'leaks': <uint64 1>, 'leaked': <uint64 2097152>, 'repairable': <uint32 "
+    "1>}";
+constexpr const char *kSerious = "{'faults': <[('serious', false, uint64 8, 'x', 'no \\x1b[31m')]>, "
+                                 "'serious': <uint64 2>, 'minor': <uint64 1>}";
+
+TEST_F(Cli, CheckOfAGoodImage)
+{
+  mock->found = kNoFaults;
+  Output o = run({"check", "--repair", "--format=vhdx", "/images/disk"});
+  EXPECT_EQ(o.exit, 0) << o.err;
+  EXPECT_EQ(o.out, "/images/disk: repaired; no faults; 5 of 8 blocks allocated\n");
+  EXPECT_EQ(o.err, "");
+  std::string arguments = mock->call("CheckImage").arguments;
+  for (const char *part : {"'/images/disk'", "'repair': <true>", "'device-id': <3>"})
+    EXPECT_NE(arguments.find(part), std::string::npos) << arguments;
+}
+
+TEST_F(Cli, NotesAreNoFaults)
+{
+  mock->found = kNotes;
+  Output o = run({"check", "/images/disk.vhdx"});
+  EXPECT_EQ(o.exit, 0) << o.err;
+  EXPECT_NE(o.out.find("1048576 yes        a log\n"), std::string::npos) << o.out;
+  EXPECT_NE(o.out.find("/images/disk.vhdx: 1 note\n"), std::string::npos) << o.out;
+  EXPECT_EQ(mock->call("CheckImage").arguments, "('/images/disk.vhdx', {})");
+}
+
+TEST_F(Cli, FaultsThatLoseNothingHaveAnExitCode)
+{
+  mock->found = kMinor;
+  Output o = run({"check", "/images/disk.vhdx"});
+  EXPECT_EQ(o.exit, 8);
+  EXPECT_NE(o.out.find("minor   65540 yes        header 1 is bad\n"), std::string::npos) << o.out;
+  EXPECT_NE(o.out.find(": 1 minor fault, 1 leak; 2MiB leaked\n"), std::string::npos) << o.out;
+  EXPECT_EQ(o.err, "virtdisk: /images/disk.vhdx has 1 minor fault, 1 leak; --repair would mend 1 of them\n");
+  o = run({"check", "--quiet", "/images/disk.vhdx"});
+  EXPECT_EQ(o.exit, 8);
+  EXPECT_EQ(o.out, "");
+}
+
+TEST_F(Cli, SeriousFaultsHaveAnExitCode)
+{
+  mock->found = kSerious;
+  Output o = run({"check", "/images/disk.vhdx"});
+  EXPECT_EQ(o.exit, 9);
+  EXPECT_EQ(o.out.find('\033'), std::string::npos) << o.out;
+  EXPECT_EQ(o.err, "virtdisk: /images/disk.vhdx has 2 serious faults, 1 minor fault\n");
+}
+
+TEST_F(Cli, WhatCannotBeCheckedHasTheCodeOfItsError)
+{
+  mock->fail("CheckImage", VIRTDISK_ERROR_SHARING_VIOLATION, "it is attached");
+  EXPECT_EQ(run({"check", "/images/disk.vhdx"}).exit, 5);
+  mock->fail("CheckImage", VIRTDISK_ERROR_ACCESS_DENIED, "it is not yours");
+  EXPECT_EQ(run({"check", "/images/disk.vhdx"}).exit, 3);
+}
+
+TEST_F(Cli, CheckInJson)
+{
+  mock->found = kMinor;
+  Output o = run({"check", "--json", "/images/disk.vhdx"});
+  EXPECT_EQ(o.exit, 8);
+  EXPECT_EQ(json_at(o.out, "$.path"), "[\"/images/disk.vhdx\"]");
+  EXPECT_EQ(json_at(o.out, "$.faults[0].kind"), "[\"minor\"]");
+  EXPECT_EQ(json_at(o.out, "$.faults[0].offset"), "[65540]");
+  EXPECT_EQ(json_at(o.out, "$.faults[1].repairable"), "[false]");
+  EXPECT_EQ(json_at(o.out, "$.leaked"), "[2097152]");
+  EXPECT_EQ(json_at(o.out, "$.minor"), "[1]");
+}
+
 TEST_F(Cli, AttachPrintsTheDevice)
 {
   Output o = run({"attach", "/images/disk.vhd"});

@@ -69,6 +69,14 @@ gboolean on_open_fd(VdDBusManager *manager, GDBusMethodInvocation *invocation, G
   return TRUE;
 }
 
+gboolean on_check_image(VdDBusManager *manager, GDBusMethodInvocation *invocation, const char *path,
+                        GVariant *options, MockService *mock)
+{
+  if (!mock->record(invocation))
+    vd_dbus_manager_complete_check_image(manager, invocation, g_variant_new_parsed(mock->found.c_str()));
+  return TRUE;
+}
+
 gboolean on_dependencies(VdDBusManager *manager, GDBusMethodInvocation *invocation, const char *object,
                          guint flags, GVariant *options, MockService *mock)
 {
@@ -171,6 +179,7 @@ MockService::MockService(GDBusConnection *bus) : connection(bus)
   g_signal_connect(manager, "handle-get-disk-for-path", G_CALLBACK(on_get_disk_for_path), this);
   g_signal_connect(manager, "handle-open-virtual-disk", G_CALLBACK(on_open), this);
   g_signal_connect(manager, "handle-open-virtual-disk-fd", G_CALLBACK(on_open_fd), this);
+  g_signal_connect(manager, "handle-check-image", G_CALLBACK(on_check_image), this);
   g_signal_connect(manager, "handle-get-storage-dependency-information", G_CALLBACK(on_dependencies), this);
   g_signal_connect(handle, "handle-get-virtual-disk-information", G_CALLBACK(on_get_information), this);
   g_signal_connect(handle, "handle-attach-virtual-disk", G_CALLBACK(on_attach), this);

@@ -37,6 +37,8 @@ public:
   void hang(const std::string &method);
   // A disk that AttachImage shows has these file systems (aa{sv} as text).
   std::string file_systems = "@aa{sv} []";
+  // What CheckImage finds (a{sv} as text).
+  std::string found = "@a{sv} {}";
   bool detach_is_pending = false;
 
   std::vector<MockCall> calls;

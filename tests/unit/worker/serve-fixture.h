@@ -97,6 +97,8 @@ struct Message {
     VdServeHeader header;
     VdServeReport report;
     VdServeFile file;
+    VdServeFault fault;
+    VdServeChecked checked;
   };
   Fd fd;
 

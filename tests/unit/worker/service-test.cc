@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+// What the daemon believes of a worker that checks an image.
+#include <gtest/gtest.h>
+#include <cstring>
+#include <functional>
+#include <sys/socket.h>
+#include <unistd.h>
+
+extern "C" {
+#include "virtdisk-error.h"
+#include "worker/service-private.h"
+}
+
+namespace
+{
+
+class ServiceCheck : public testing::Test
+{
+protected:
+  ServiceCheck()
+  {
+    int ends[2];
+
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+    worker_ = ends[0];
+    service_ = vd_service_new_on_line(ends[1], -1, 0);
+    service_->faults = g_array_new(FALSE, FALSE, sizeof(VdFault));
+  }
+  ~ServiceCheck() override
+  {
+    hang_up();
+    g_clear_pointer(&service_, vd_service_unref);
+  }
+  static VdServeFault fault()
+  {
+    VdServeFault message = {};
+
+    vd_service_fill_header(&message.header, VD_SERVE_FAULT, sizeof message);
+    message.fault.kind = VD_FAULT_MINOR;
+    message.fault.repairable = 1;
+    message.fault.error.code = VIRTDISK_ERROR_FILE_CORRUPT;
+    message.fault.error.offset = 4711;
+    strcpy(message.fault.error.field, "cookie");
+    strcpy(message.fault.error.text, "it is wrong");
+    return message;
+  }
+  static VdServeChecked checked(uint64_t n)
+  {
+    VdServeChecked message = {};
+
+    vd_service_fill_header(&message.header, VD_SERVE_CHECKED, sizeof message);
+    message.summary.counts[VD_FAULT_MINOR] = n;
+    return message;
+  }
+  template <typename T> void say(const T &message)
+  {
+    send(worker_, &message, sizeof message, MSG_NOSIGNAL);
+  }
+  // Reads what is there; whether the worker is believed still.
+  bool is_believed()
+  {
+    return !vd_service_is_gone(service_);
+  }
+  void hang_up()
+  {
+    if (worker_ >= 0)
+      close(worker_);
+    worker_ = -1;
+  }
+
+  int worker_;
+  VdService *service_;
+  VdCheckSummary summary_ = {};
+  gboolean repaired_ = FALSE;
+  GError *error_ = nullptr;
+};
+
+} // namespace
+
+TEST_F(ServiceCheck, FaultsAreCollected)
+{
+  VdServeChecked end = checked(2);
+
+  end.repaired = 1;
+  say(fault());
+  say(fault());
+  say(end);
+  EXPECT_TRUE(is_believed());
+  g_autoptr(GArray) faults = vd_service_take_faults(service_, &summary_, &repaired_, &error_);
+  ASSERT_NE(faults, nullptr) << error_->message;
+  ASSERT_EQ(faults->len, 2u);
+  EXPECT_EQ(g_array_index(faults, VdFault, 1).error.offset, 4711u);
+  EXPECT_EQ(summary_.counts[VD_FAULT_MINOR], 2u);
+  EXPECT_TRUE(repaired_);
+}
+
+TEST_F(ServiceCheck, NothingSaidIsNothingFound)
+{
+  say(fault());
+  hang_up();
+  EXPECT_FALSE(is_believed());
+  EXPECT_EQ(vd_service_take_faults(service_, &summary_, &repaired_, &error_), nullptr);
+  EXPECT_TRUE(g_error_matches(error_, VIRTDISK_ERROR, VIRTDISK_ERROR_WORKER_LOST));
+  g_clear_error(&error_);
+}
+
+TEST_F(ServiceCheck, OnlyWhoChecksTellsOfFaults)
+{
+  g_clear_pointer(&service_->faults, g_array_unref);
+  say(fault());
+  EXPECT_FALSE(is_believed());
+}
+
+TEST_F(ServiceCheck, TheEndIsTheEnd)
+{
+  say(checked(0));
+  EXPECT_TRUE(is_believed());
+  say(fault());
+  EXPECT_FALSE(is_believed());
+}
+
+TEST_F(ServiceCheck, NotMoreThanTheCeiling)
+{
+  for (int i = 0; i < VD_CHECK_MAX_FAULTS; i++) {
+    say(fault());
+    ASSERT_TRUE(is_believed()) << i;
+  }
+  say(fault());
+  EXPECT_FALSE(is_believed());
+}
+
+TEST_F(ServiceCheck, WhatIsCountedBeyondTheCeilingIsNotTold)
+{
+  for (int i = 0; i < VD_CHECK_MAX_FAULTS; i++) {
+    say(fault());
+    ASSERT_TRUE(is_believed()) << i;
+  }
+  say(checked(UINT64_C(1) << 40));
+  EXPECT_TRUE(is_believed());
+}
+
+struct Lie {
+  const char *name;
+  std::function<void(VdServeFault &)> spoil;
+};
+
+class ServiceLie : public ServiceCheck, public testing::WithParamInterface<Lie>
+{
+};
+
+TEST_P(ServiceLie, IsNotBelieved)
+{
+  VdServeFault message = fault();
+
+  GetParam().spoil(message);
+  say(message);
+  EXPECT_FALSE(is_believed());
+  ASSERT_NE(service_->said, nullptr);
+  EXPECT_EQ(service_->said->code, VIRTDISK_ERROR_WORKER_LOST);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Fields, ServiceLie,
+    testing::Values(Lie{"kind", [](VdServeFault &m) { m.fault.kind = VD_FAULT_SERIOUS + 1; }},
+                    Lie{"repairable", [](VdServeFault &m) { m.fault.repairable = 2; }},
+                    Lie{"code", [](VdServeFault &m) { m.fault.error.code = VIRTDISK_ERROR_ACCESS_DENIED; }},
+                    Lie{"empty", [](VdServeFault &m) { m.fault.error.text[0] = '\0'; }},
+                    Lie{"escape", [](VdServeFault &m) { m.fault.error.text[3] = '\033'; }},
+                    Lie{"field", [](VdServeFault &m) { m.fault.error.field[0] = '\n'; }},
+                    Lie{"long_field", [](VdServeFault &m) { memset(m.fault.error.field, 'x', 32); }},
+                    Lie{"long_text", [](VdServeFault &m) { memset(m.fault.error.text, 'x', 256); }}),
+    [](const auto &info) { return info.param.name; });
+
+TEST_F(ServiceCheck, CountsMustFit)
+{
+  say(fault());
+  say(checked(2));
+  EXPECT_FALSE(is_believed());
+}
+
+TEST_F(ServiceCheck, CountsMustNotOverflow)
+{
+  VdServeChecked end = checked(UINT64_MAX);
+
+  end.summary.counts[VD_FAULT_NOTE] = 1;
+  say(end);
+  EXPECT_FALSE(is_believed());
+}
