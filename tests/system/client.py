@@ -27,7 +27,8 @@ OPTION_TYPES = {"device-id": "u", "vendor-id": "s", "version": "u", "rw-depth": 
                 "partition-scan": "b", "owner-uid": "u", "owner-gid": "u", "mode": "u", "restricted-offset": "t",
                 "restricted-length": "t", "route": "s", "zero-copy": "b", "ignore-parent-timestamp": "b",
                 "unique-id": "s", "block-size": "u", "physical-sector-size": "u", "parent-path": "s",
-                "parent-device-id": "u", "parent-vendor-id": "s", "force": "b", "when-idle": "b", "provider-specific-flags": "u"}
+                "parent-device-id": "u", "parent-vendor-id": "s", "force": "b", "when-idle": "b", "repair": "b",
+                "provider-specific-flags": "u"}
 
 class BusError(Exception):
     """An error reply: name is the D-Bus error name, message the text."""
