@@ -107,6 +107,7 @@ static void look_in_thread(GTask *task, gpointer source, gpointer data, GCancell
 static void on_locked(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(GTask) task = user_data;
+  GCancellable *cancellable = g_task_get_cancellable(task);
   Check *check = g_task_get_task_data(task);
   g_autoptr(GTask) looking = NULL;
   GError *error = NULL;
@@ -116,7 +117,7 @@ static void on_locked(GObject *source, GAsyncResult *result, gpointer user_data)
     g_task_return_error(task, error);
     return;
   }
-  looking = g_task_new(NULL, g_task_get_cancellable(task), on_looked, g_steal_pointer(&task));
+  looking = g_task_new(NULL, cancellable, on_looked, g_steal_pointer(&task));
   g_task_set_check_cancellable(looking, FALSE);
   g_task_set_task_data(looking, check, NULL);
   vd_offload(looking, look_in_thread);
