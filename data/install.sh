@@ -7,7 +7,7 @@
 #   sudo data/install.sh --uninstall [--force]
 #   data/install.sh DESTDIR=DIR [--prefix=/usr] [--build-dir=DIR] [--no-deps]
 #
-#   --demo        afterwards attaches a VHD and an ISO, writes, detaches, reads back, and shows each command
+#   --demo        afterwards creates a VHDX, attaches it, writes, detaches, reads back, and shows each command
 #   --uninstall   removes everything again; not while disks are attached, unless --force (which detaches them)
 #   --no-deps     installs no packages
 #   DESTDIR=DIR   builds and copies below DIR only: nothing is started, no account made
@@ -89,10 +89,14 @@ folders() {
   install -d -m 0700 /run/virtdisk /var/lib/virtdisk /var/lib/virtdisk/boot
 }
 
-# Not every kernel has loop as a module; what counts is that the control node is there afterwards.
-loop_module() {
+# Not every kernel has these as modules; what counts is that the control nodes are there afterwards.
+modules() {
   [ -e /dev/loop-control ] || modprobe loop 2>/dev/null || true
-  [ -e /dev/loop-control ] || vd_say "warning: this kernel has no loop devices (/dev/loop-control is missing): nothing can be attached"
+  [ -e /dev/ublk-control ] || modprobe ublk_drv 2>/dev/null || true
+  [ -e /dev/fuse ] || modprobe fuse 2>/dev/null || true
+  [ -e /dev/loop-control ] || vd_say "warning: this kernel has no loop devices (/dev/loop-control is missing): most images cannot be attached"
+  [ -e /dev/ublk-control ] || [ -e /dev/fuse ] ||
+    vd_say "warning: this kernel has neither ublk nor FUSE: dynamic and differencing images cannot be attached"
 }
 
 reload() {
@@ -130,7 +134,7 @@ install_all() {
   ldconfig
   accounts
   folders
-  loop_module
+  modules
   vd_start_udevd "$started/udevd.pid"
   vd_start_bus "$started/dbus-daemon.pid"
   reload
