@@ -32,6 +32,9 @@ typedef struct {
   /* Its worker is gone: another one takes over, and who waits goes on. In a thread; may block. NULL: there is
    * no worker. */
   gboolean (*recover)(const VdAttachment *attachment, GError **error);
+  /* The image has another size, bytes, which whoever serves it knows: the kernel is told. Partitions stay. In
+   * a thread; may block. Errors: NOT_SUPPORTED, BUSY, IO. NULL: it cannot be. */
+  gboolean (*resize)(const VdAttachment *attachment, guint64 size, GError **error);
   /* No worker can be had: who waits gets errors, and the device goes as soon as it can. In a thread; may
    * block. */
   void (*give_up)(const VdAttachment *attachment);

@@ -127,6 +127,16 @@ void vd_device_detach_async(VdDevice *self, VdDetachMode mode, GCancellable *can
                             GAsyncReadyCallback callback, gpointer user_data);
 gboolean vd_device_detach_finish(VdDevice *self, GAsyncResult *result, gboolean *ret_pending, GError **error);
 
+/*
+ * The image was made larger or smaller, and whoever serves it serves the new size: the kernel is told, and
+ * whoever listens to the disk. Partitions stay as they are. size: bytes, a multiple of the sector size.
+ * Errors: NOT_SUPPORTED (this route or this kernel cannot; the message says which), INVALID_PARAMETER, BUSY
+ * (it is being detached), NOT_FOUND (it is gone), IO. After an error the kernel has the size it had.
+ */
+void vd_device_resize_async(VdDevice *self, guint64 size, GCancellable *cancellable,
+                            GAsyncReadyCallback callback, gpointer user_data);
+gboolean vd_device_resize_finish(VdDevice *self, GAsyncResult *result, GError **error);
+
 /* Of the worker that serves it now; 0: none. */
 pid_t vd_device_worker_pid(VdDevice *self);
 

@@ -27,6 +27,8 @@
 /* Milliseconds between tries for a device that somebody else has locked. */
 #define MIN_PAUSE_MS 2
 #define MAX_PAUSE_MS 20
+/* Of a new size, while others read. */
+#define RESIZE_TRIES 64
 
 gboolean (*vd_loop_step_hook)(VdLoopStep step, const char *name);
 
@@ -359,6 +361,43 @@ gboolean vd_loop_is_live(const VdAttachment *attachment)
          vd_sysfs_read_u64(NULL, attachment->name, "diskseq", &diskseq) && diskseq == attachment->diskseq;
 }
 
+/* Pages that somebody reads meanwhile make the kernel say EAGAIN. */
+static int set_status(int fd, const struct loop_info64 *info)
+{
+  for (guint tries = 0; tries < RESIZE_TRIES; tries++)
+    if (ioctl(fd, LOOP_SET_STATUS64, info) == 0)
+      return 0;
+    else if (errno != EAGAIN)
+      break;
+  return -1;
+}
+
+/* A limit beyond the end of the file leaves the size at the file's: what came of it is looked at. */
+static gboolean loop_resize(const VdAttachment *attachment, guint64 size, GError **error)
+{
+  vd_autofd fd = open(attachment->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+  struct loop_info64 info, before;
+  guint64 now = 0;
+
+  if (fd < 0 || !vd_loop_is_ours(fd, attachment, &before)) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_IO, "%s is not the attached device any more",
+                attachment->path);
+    return FALSE;
+  }
+  info = before;
+  info.lo_sizelimit = size;
+  if (set_status(fd, &info) != 0 || ioctl(fd, LOOP_SET_CAPACITY) != 0)
+    return fail(error, errno == EAGAIN ? VIRTDISK_ERROR_BUSY : VIRTDISK_ERROR_IO,
+                "the kernel does not change the size", attachment->name);
+  if (ioctl(fd, BLKGETSIZE64, &now) == 0 && now == size)
+    return TRUE;
+  set_status(fd, &before);
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_IO,
+              "%s got %" G_GUINT64_FORMAT " bytes, not %" G_GUINT64_FORMAT ": the file is not that long",
+              attachment->name, now, size);
+  return FALSE;
+}
+
 static gboolean read_facts(int fd, const struct loop_info64 *info, VdAttachment *found)
 {
   struct stat status;
@@ -438,5 +477,6 @@ const VdRoute vd_route_loop = {
     .abandon = vd_loop_abandon,
     .is_live = vd_loop_is_live,
     .reclaim = vd_loop_reclaim,
+    .resize = loop_resize,
     .scan = loop_scan,
 };

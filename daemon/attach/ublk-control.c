@@ -248,3 +248,15 @@ int vd_ublk_end_recovery(VdUblkControl *self, guint32 id, pid_t opener)
 {
   return run_plain(self, VD_UBLK_CMD_END_USER_RECOVERY, id, (guint64)opener, VD_UBLK_START_MS);
 }
+
+int vd_ublk_update_size(VdUblkControl *self, guint32 id, guint64 size)
+{
+  return run_plain(self, VD_UBLK_CMD_UPDATE_SIZE, id, size / 512, VD_UBLK_QUICK_MS);
+}
+
+int vd_ublk_quiesce(VdUblkControl *self, guint32 id)
+{
+  /* The kernel keeps the deadline; ours is for a kernel that does not. */
+  return run_plain(self, VD_UBLK_CMD_QUIESCE_DEV, id, VD_UBLK_QUIESCE_MS,
+                   VD_UBLK_QUIESCE_MS + VD_UBLK_QUICK_MS);
+}

@@ -14,6 +14,7 @@
 #define VD_UBLK_QUICK_MS 5000
 #define VD_UBLK_START_MS 30000
 #define VD_UBLK_STOP_MS 30000
+#define VD_UBLK_QUIESCE_MS 5000
 /* After a command was cancelled. */
 #define VD_UBLK_CANCEL_MS 2000
 
@@ -44,6 +45,13 @@ int vd_ublk_delete(VdUblkControl *self, guint32 id);
 int vd_ublk_start_recovery(VdUblkControl *self, guint32 id);
 /* Only after vd_ublk_start_recovery() returned 0: else the device counts as served by nobody. */
 int vd_ublk_end_recovery(VdUblkControl *self, guint32 id, pid_t opener);
+
+/* size: bytes, whole sectors of 512; of a started device. Only with VD_UBLK_F_UPDATE_SIZE. */
+int vd_ublk_update_size(VdUblkControl *self, guint32 id, guint64 size);
+/* No request reaches the worker any more, and its commands end, so that it closes the image and ends;
+ * requests wait for its successor. Waits up to VD_UBLK_QUIESCE_MS for those under way (-EBUSY, -EINTR or
+ * -ETIME: not yet through). Only with VD_UBLK_F_QUIESCE. */
+int vd_ublk_quiesce(VdUblkControl *self, guint32 id);
 
 struct io_uring_sqe;
 /* For tests: the 128 bytes of one submission. */

@@ -344,6 +344,31 @@ static VdAttachment *ublk_attach(const VdAttachSpec *spec, GCancellable *cancell
   return g_steal_pointer(&guard.made);
 }
 
+gboolean vd_ublk_resize(const VdAttachment *attachment, guint64 size, GError **error)
+{
+  g_autoptr(VdUblkControl) control = vd_ublk_control_open(error);
+  VdServing *serving = attachment->serving;
+  VdUblkInfo info;
+  int result;
+
+  if (control == NULL)
+    return FALSE;
+  result = vd_ublk_get_info(control, serving->ublk_id, &info);
+  if (result == 0 && info.ublksrv_flags != vd_ublk_mark(serving->tag))
+    result = -ENODEV;
+  if (result == 0 && (info.flags & VD_UBLK_F_UPDATE_SIZE) == 0) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED,
+                "this kernel's ublk driver cannot change the size of %s (Linux 6.16 can)", attachment->path);
+    return FALSE;
+  }
+  if (result == 0)
+    result = vd_ublk_update_size(control, serving->ublk_id, size);
+  if (result == 0)
+    return TRUE;
+  vd_ublk_set_error(error, serving->ublk_id, "the kernel does not change the size", result);
+  return FALSE;
+}
+
 static gboolean ublk_is_live(const VdAttachment *attachment)
 {
   guint64 diskseq;
@@ -361,6 +386,7 @@ const VdRoute vd_route_ublk = {
     .is_live = ublk_is_live,
     .reclaim = vd_ublk_reclaim,
     .recover = vd_ublk_recover,
+    .resize = vd_ublk_resize,
     .give_up = vd_ublk_give_up,
     .scan = vd_ublk_scan,
 };

@@ -17,6 +17,9 @@ gboolean vd_ublk_recover(const VdAttachment *attachment, GError **error);
 void vd_ublk_give_up(const VdAttachment *attachment);
 void vd_ublk_scan(const char *rundir, GPtrArray *ret_found);
 
+/* Errors: NOT_SUPPORTED (the kernel cannot, or could not when the device was made), IO. */
+gboolean vd_ublk_resize(const VdAttachment *attachment, guint64 size, GError **error);
+
 /* Opens /dev/ublkcN, which takes one opener at a time; udev is one for a moment. Waits for its close.
  * -1: errors IO, TIMED_OUT. */
 int vd_ublk_open_char(guint32 id, GCancellable *cancellable, GError **error);

@@ -291,6 +291,66 @@ TEST_F(Loop, NoDirectoryForStateIsAnError)
   close(fd);
 }
 
+struct Resized {
+  bool done = false, ok = false;
+  int code = 0;
+};
+
+void OnResized(GObject *, GAsyncResult *result, gpointer data)
+{
+  auto *outcome = static_cast<std::pair<VdDevice *, Resized> *>(data);
+  g_autoptr(GError) error = nullptr;
+
+  outcome->second.ok = vd_device_resize_finish(outcome->first, result, &error);
+  outcome->second.code = error != nullptr ? error->code : 0;
+  outcome->second.done = true;
+}
+
+Resized Resize(VdDevice *device, guint64 size)
+{
+  std::pair<VdDevice *, Resized> outcome(device, {});
+
+  vd_device_resize_async(device, size, nullptr, OnResized, &outcome);
+  while (!outcome.second.done)
+    g_main_context_iteration(nullptr, TRUE);
+  return outcome.second;
+}
+
+TEST_F(Loop, GrowsAndShrinksWithItsFile)
+{
+  std::string path = Image("a.img", 2 * kMiB);
+  int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  VdAttachSpec spec = Spec(fd, 2 * kMiB);
+  Attached made = Attach(spec);
+
+  ASSERT_NE(made.device, nullptr) << made.message;
+  const VdDeviceInfo *info = vd_device_get_info(made.device);
+  int disk = open(info->path, O_RDONLY | O_CLOEXEC);
+  guint64 size = 0;
+  EXPECT_EQ(Resize(made.device, 3 * kMiB).code, VIRTDISK_ERROR_IO) << "the file is not that long";
+  EXPECT_EQ(info->size, 2 * kMiB);
+  EXPECT_EQ(ioctl(disk, BLKGETSIZE64, &size), 0);
+  EXPECT_EQ(size, 2 * kMiB);
+  EXPECT_EQ(Resize(made.device, 777).code, VIRTDISK_ERROR_INVALID_PARAMETER);
+
+  ASSERT_EQ(ftruncate(fd, 3 * kMiB), 0);
+  EXPECT_EQ(ioctl(disk, BLKGETSIZE64, &size), 0);
+  EXPECT_EQ(size, 2 * kMiB) << "not before it is told";
+  EXPECT_TRUE(Resize(made.device, 3 * kMiB).ok);
+  EXPECT_EQ(ioctl(disk, BLKGETSIZE64, &size), 0);
+  EXPECT_EQ(size, 3 * kMiB);
+  EXPECT_EQ(info->size, 3 * kMiB);
+  EXPECT_TRUE(Resize(made.device, kMiB).ok);
+  EXPECT_EQ(ioctl(disk, BLKGETSIZE64, &size), 0);
+  EXPECT_EQ(size, kMiB);
+
+  close(disk);
+  EXPECT_TRUE(Detach(made.device).ok);
+  EXPECT_EQ(Resize(made.device, 2 * kMiB).code, VIRTDISK_ERROR_NOT_FOUND);
+  vd_device_unref(made.device);
+  close(fd);
+}
+
 TEST_F(Loop, CancelledBeforeAndWhileItRuns)
 {
   std::string path = Image("a.img", kMiB);

@@ -141,6 +141,26 @@ TEST_F(UblkControl, TheOpenersPidGoesAlong)
   EXPECT_EQ(kernel.last.data, 4712u);
 }
 
+TEST_F(UblkControl, ASizeGoesInSectors)
+{
+  Open();
+  EXPECT_EQ(vd_ublk_update_size(control, 5, UINT64_C(3) << 40), 0);
+  EXPECT_EQ(kernel.seen.back(), VD_UBLK_CMD_UPDATE_SIZE);
+  EXPECT_EQ(kernel.last.dev_id, 5u);
+  EXPECT_EQ(kernel.last.data, UINT64_C(3) << 31);
+}
+
+TEST_F(UblkControl, QuietComesWithinADeadline)
+{
+  Open();
+  EXPECT_EQ(vd_ublk_quiesce(control, 5), 0);
+  EXPECT_EQ(kernel.seen.back(), VD_UBLK_CMD_QUIESCE_DEV);
+  EXPECT_EQ(kernel.last.data, guint64{VD_UBLK_QUIESCE_MS}) << "0 is for ever";
+  kernel.unknown = VD_UBLK_CMD_QUIESCE_DEV;
+  kernel.unknown_result = -EBUSY;
+  EXPECT_EQ(vd_ublk_quiesce(control, 5), -EBUSY);
+}
+
 TEST_F(UblkControl, DeletingWaitsOnlyWhereTheKernelKnowsNoOtherWay)
 {
   Open();
