@@ -14,6 +14,8 @@
 #include "formats/vhd-bat.h"
 
 #define SECTOR VD_VHD_SECTOR_SIZE
+/* Bytes of a block that are looked at in one go. */
+#define PIECE ((size_t)64 << 10)
 
 typedef struct {
   VdChecker checker;
@@ -24,12 +26,14 @@ typedef struct {
   uint8_t *table;
   uint32_t *sectors; /* of the blocks that are there, in the order of the file */
   uint32_t n_sectors;
+  uint8_t *piece;
 } Check;
 
 static void check_clear(Check *self)
 {
   free(self->table);
   free(self->sectors);
+  free(self->piece);
 }
 
 static void check_footers(Check *self)
@@ -56,32 +60,66 @@ static void check_footers(Check *self)
                    footers->footer.offset);
 }
 
+/* From bit first on, up to end. */
+static uint32_t count_clear(const uint8_t *bitmap, uint32_t first, uint32_t end)
+{
+  uint32_t bit = first;
+
+  while (bit < end && (bitmap[bit / 8 % SECTOR] >> (7 - bit % 8) & 1) == 0)
+    bit++;
+  return bit - first;
+}
+
+/* The first sector from offset on that is not zero; UINT64_MAX: there is none. What cannot be read, because a
+ * last block may be short, is no data. */
+static uint64_t find_data(const Check *self, uint64_t offset, uint64_t length)
+{
+  uint64_t end = offset + length < self->reader->size ? offset + length : self->reader->size;
+  VdFormatError error;
+  VdSpan span;
+
+  for (uint64_t at = vd_reader_next_data(self->reader, offset) & ~(uint64_t)(SECTOR - 1); at < end;) {
+    size_t piece = end - at < PIECE ? end - at : PIECE;
+
+    if (!vd_reader_read(self->reader, "VHD block", at, self->piece, piece, &span, &error))
+      return UINT64_MAX;
+    for (size_t i = 0; i < piece; i += SECTOR)
+      if (!vd_span_is_zero(&span, i, piece - i < SECTOR ? piece - i : SECTOR))
+        return at + i;
+    at += piece;
+  }
+  return UINT64_MAX;
+}
+
 /* Data under clear bits of a dynamic disk: it is shown, and another reader may show zeros. */
 static void check_dynamic_block(Check *self, uint32_t block, uint32_t sector)
 {
-  uint8_t bitmap[SECTOR], data[SECTOR];
-  uint64_t begin = (uint64_t)sector * SECTOR;
+  uint8_t bitmap[SECTOR];
+  uint64_t begin = (uint64_t)sector * SECTOR, data = begin + self->shape.bitmap_length;
   uint32_t n = self->shape.block_size / SECTOR;
   VdFormatError error;
   VdSpan span;
 
-  for (uint32_t i = 0; i < n; i++) {
-    uint64_t at = begin + self->shape.bitmap_length + (uint64_t)i * SECTOR;
+  for (uint32_t i = 0, end = 0, clear; i < n; i += clear + 1) {
+    uint64_t found = UINT64_MAX;
 
-    if (i % (SECTOR * 8) == 0 &&
-        !vd_reader_read(self->reader, "VHD sector bitmap", begin + i / 8, bitmap, SECTOR, &span, &error)) {
-      vd_checker_tell(&self->checker, VD_FAULT_SERIOUS, VD_CANNOT_REPAIR, &error);
-      return;
+    if (i >= end) {
+      i = end;
+      end = n - i < SECTOR * 8 ? n : i + SECTOR * 8;
+      if (!vd_reader_read(self->reader, "VHD sector bitmap", begin + i / 8, bitmap, SECTOR, &span, &error)) {
+        vd_checker_tell(&self->checker, VD_FAULT_SERIOUS, VD_CANNOT_REPAIR, &error);
+        return;
+      }
     }
-    if ((bitmap[i / 8 % SECTOR] >> (7 - i % 8) & 1) != 0)
+    clear = count_clear(bitmap, i, end);
+    if (clear > 0)
+      found = find_data(self, data + (uint64_t)i * SECTOR, (uint64_t)clear * SECTOR);
+    if (found == UINT64_MAX)
       continue;
-    if (!vd_reader_read(self->reader, "VHD block", at, data, SECTOR, &span, &error) ||
-        vd_span_is_zero(&span, 0, SECTOR))
-      continue;
-    vd_checker_say(&self->checker, VD_FAULT_NOTE, VD_CANNOT_REPAIR, at, "sector bitmap",
+    vd_checker_say(&self->checker, VD_FAULT_NOTE, VD_CANNOT_REPAIR, found, "sector bitmap",
                    "VHD block %" PRIu32 " at offset %" PRIu64
                    ": its bitmap says that the sector at offset %" PRIu64 " is empty, and it is not",
-                   block, begin, at);
+                   block, begin, found);
     return;
   }
 }
@@ -139,7 +177,8 @@ static bool check_blocks(Check *self, VdFormatError *ret_error)
 {
   self->table = malloc(vd_vhd_table_length(self->shape.blocks));
   self->sectors = calloc(self->shape.blocks + 1U, sizeof *self->sectors);
-  if (self->table == NULL || self->sectors == NULL)
+  self->piece = malloc(PIECE);
+  if (self->table == NULL || self->sectors == NULL || self->piece == NULL)
     return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "no memory to check the VHD");
   if (!vd_vhd_bat_read(self->reader, &self->shape, self->table, ret_error)) {
     vd_checker_tell(&self->checker, VD_FAULT_SERIOUS, VD_CANNOT_REPAIR, ret_error);

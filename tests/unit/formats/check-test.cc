@@ -480,6 +480,42 @@ TEST(CheckVhd, DataUnderAClearBit)
   expect_faults(check_vhd(File(image.build())), {{VD_FAULT_NOTE, 0xe00 + 512 + 8 * 512, false}});
 }
 
+TEST(CheckVhd, EveryClearSectorIsLookedAt)
+{
+  for (uint64_t sector : {0, 1, 7, 127, 128, 500, 1022, 1023}) {
+    SparseVhd image = with_blocks(7, 7 + kBlock / 512);
+
+    image.pieces.push_back({0xe00, Bytes(512)});
+    image.pieces.push_back({0xe00 + 512 + sector * 512 + 511, {1}});
+    expect_faults(check_vhd(File(image.build())), {{VD_FAULT_NOTE, 0xe00 + 512 + sector * 512, false}});
+    // Every other sector is said to be there, but this one.
+    Bytes bitmap(512, sector % 2 != 0 ? 0xaa : 0x55);
+    image.pieces.push_back({0xe00, bitmap});
+    expect_faults(check_vhd(File(image.build())), {{VD_FAULT_NOTE, 0xe00 + 512 + sector * 512, false}});
+    bitmap[sector / 8] |= static_cast<uint8_t>(0x80 >> sector % 8);
+    image.pieces.push_back({0xe00, bitmap});
+    expect_faults(check_vhd(File(image.build())), {});
+  }
+}
+
+TEST(CheckVhd, BitmapsOfSeveralSectors)
+{
+  SparseVhd image;
+  constexpr uint64_t kSectors = 16384; // 8 MiB, four sectors of bitmap
+
+  image.footer.current_size = image.footer.original_size = 8 * kMiB;
+  image.header.block_size = 8 * kMiB;
+  image.header.max_entries = 1;
+  image.table = {7};
+  image.trailer_offset = 0xe00 + 4 * 512 + kSectors * 512;
+  for (uint64_t sector : {UINT64_C(4095), UINT64_C(4096), UINT64_C(8191), UINT64_C(16383)}) {
+    SparseVhd one = image;
+
+    one.pieces.push_back({0xe00 + 4 * 512 + sector * 512, {1}});
+    expect_faults(check_vhd(File(one.build())), {{VD_FAULT_NOTE, 0xe00 + 4 * 512 + sector * 512, false}});
+  }
+}
+
 TEST(CheckVhd, NothingCanBeSaidWithoutFooters)
 {
   File file(Bytes(4096));
