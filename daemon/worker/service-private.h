@@ -13,6 +13,7 @@ struct VdService {
   GMutex lock; /* of all that follows up to the watch */
   VdServeReport report;
   gboolean ready, replied, closed, gone;
+  guint due;              /* reports that it may still send; one more ends it */
   pid_t sender;           /* of the last message, from the kernel; 0 where it was not asked for */
   GError *said;           /* the last complaint */
   GArray *given;          /* int; NULL: none is expected, and what comes is closed */
@@ -34,6 +35,8 @@ gboolean vd_service_await(VdService *self, VdServiceDone done, guint deadline_ms
 /* fd -1: none goes along. Errors: TIMED_OUT, WORKER_LOST. */
 gboolean vd_service_send(VdService *self, const VdServeHeader *message, int fd, guint deadline_ms,
                          GError **error);
+/* It was asked for n messages more. */
+void vd_service_expect(VdService *self, guint n);
 /* What it said last, else WORKER_LOST with what. (transfer full) */
 GError *vd_service_complaint(VdService *self, const char *what);
 void vd_service_fill_header(VdServeHeader *header, VdServeKind kind, gsize size);

@@ -274,6 +274,7 @@ static gboolean meet(VdService *self, GError **error)
   VdServeHeader status;
 
   vd_service_fill_header(&status, VD_SERVE_STATUS, sizeof status);
+  vd_service_expect(self, 1);
   if (!vd_service_send(self, &status, -1, ANSWER_DEADLINE_MS, error) ||
       !vd_service_await(self, is_answered, ANSWER_DEADLINE_MS, NULL, error))
     return FALSE;
@@ -295,6 +296,7 @@ VdService *vd_service_connect(const char *socket_path, GError **error)
   int on = 1;
   g_autoptr(VdService) self = NULL;
 
+  /* Before it connects: from the first message on. */
   if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0) {
     fail(error, "socket", errno);
     return NULL;
@@ -336,6 +338,7 @@ gboolean vd_service_take_files(VdService *self, int *ret_transport, int *ret_ima
   self->given = g_array_sized_new(FALSE, FALSE, sizeof(int), n_images + 1);
   for (guint i = 0, none = -1; i < n_images + 1; i++)
     g_array_append_val(self->given, none);
+  vd_service_expect(self, VD_IO_MAX_FILES + 1);
   whole = vd_service_send(self, &give, -1, ANSWER_DEADLINE_MS, error) &&
           vd_service_await(self, has_all_files, ANSWER_DEADLINE_MS, NULL, error);
   if (ret_transport != NULL)

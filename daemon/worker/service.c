@@ -16,18 +16,26 @@
 #include <sys/syscall.h>
 
 #include "util/cleanup.h"
+#include "util/offload.h"
 #include "virtdisk-error.h"
 #include "worker/said.h"
+
+/* Unasked: that it is ready, that it failed, that it has closed. */
+#define UNASKED 3
 
 VdService *vd_service_new_on_line(int line, int pidfd, pid_t pid)
 {
   VdService *self = g_new0(VdService, 1);
+  int on = 1;
 
   g_atomic_ref_count_init(&self->refs);
   g_mutex_init(&self->lock);
   self->line = line;
   self->pidfd = pidfd;
   self->pid = pid;
+  self->due = UNASKED;
+  /* Of every message, so that receive() knows what room is left for descriptors. */
+  setsockopt(line, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
   return self;
 }
 
@@ -37,10 +45,17 @@ VdService *vd_service_ref(VdService *self)
   return self;
 }
 
+/* Its file may be one whose server takes its time over a close. */
+static void close_elsewhere(int *fd)
+{
+  if (*fd >= 0)
+    vd_offload_close(vd_steal_fd(fd));
+}
+
 static void close_given(GArray *given)
 {
   for (guint i = 0; i < given->len; i++)
-    vd_clear_fd(&g_array_index(given, int, i));
+    close_elsewhere(&g_array_index(given, int, i));
   g_array_unref(given);
 }
 
@@ -91,12 +106,12 @@ typedef struct {
 
 static void message_clear(Message *message)
 {
-  vd_clear_fd(&message->fd);
+  close_elsewhere(&message->fd);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Message, message_clear)
 
-/* Room for one descriptor; the kernel closes what goes beyond, and says so. */
+/* There is room for one descriptor at most. */
 static void take_control(Message *message, struct msghdr *header)
 {
   for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c != NULL; c = CMSG_NXTHDR(header, c)) {
@@ -111,15 +126,21 @@ static void take_control(Message *message, struct msghdr *header)
   }
 }
 
-static void receive(int line, Message *message)
+/* Room for the sender, and for one descriptor while any is expected: the kernel closes what goes beyond, and
+ * says so. CMSG_LEN, not CMSG_SPACE: the padding would have room for a second one, which would be lost here.
+ */
+static void receive(int line, gboolean takes_files, Message *message)
 {
   union {
     struct cmsghdr align;
-    char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
+    char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int))];
   } control;
   struct iovec part = {&message->report, sizeof message->report};
-  struct msghdr header = {
-      .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  struct msghdr header = {.msg_iov = &part,
+                          .msg_iovlen = 1,
+                          .msg_control = &control,
+                          .msg_controllen =
+                              CMSG_SPACE(sizeof(struct ucred)) + (takes_files ? CMSG_LEN(sizeof(int)) : 0)};
 
   do
     message->length = recvmsg(line, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -156,7 +177,7 @@ static const char *find_fault_in_check(const VdService *self, const Message *mes
              : "counted other faults than it told of";
 }
 
-static const char *find_fault(const VdService *self, const Message *message)
+static const char *find_fault_in_message(const VdService *self, const Message *message)
 {
   const VdServeHeader *header = &message->header;
 
@@ -177,6 +198,21 @@ static const char *find_fault(const VdService *self, const Message *message)
   return "sent a message that was not expected";
 }
 
+/* Who talks without end would keep the main loop listening. What is told of a check has ceilings of its own.
+ */
+static const char *find_fault(VdService *self, const Message *message)
+{
+  const char *fault = find_fault_in_message(self, message);
+
+  if (fault != NULL || (message->header.version == VD_SERVE_VERSION &&
+                        (message->header.kind == VD_SERVE_FAULT || message->header.kind == VD_SERVE_CHECKED)))
+    return fault;
+  if (self->due == 0)
+    return "sent more than it was asked for";
+  self->due--;
+  return NULL;
+}
+
 static void complain(VdService *self, GError *error)
 {
   g_clear_error(&self->said);
@@ -192,7 +228,7 @@ static void take_given(VdService *self, Message *message)
 
   if (index >= self->given->len || message->file.role == VD_ROLE_LISTEN || message->fd < 0)
     return;
-  vd_clear_fd(&g_array_index(self->given, int, index));
+  close_elsewhere(&g_array_index(self->given, int, index));
   g_array_index(self->given, int, index) = vd_steal_fd(&message->fd);
 }
 
@@ -241,7 +277,7 @@ static void drain(VdService *self)
     g_auto(Message) message = {.fd = -1};
     const char *fault;
 
-    receive(self->line, &message);
+    receive(self->line, self->given != NULL, &message);
     if (message.length < 0 && errno == EAGAIN)
       return;
     self->gone = message.length <= 0;
@@ -256,6 +292,13 @@ static void drain(VdService *self)
     }
     take_message(self, &message);
   }
+}
+
+void vd_service_expect(VdService *self, guint n)
+{
+  g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&self->lock);
+
+  self->due += n;
 }
 
 static gboolean check(VdService *self, VdServiceDone done)

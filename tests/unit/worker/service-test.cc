@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // What the daemon believes of a worker that checks an image.
 #include <gtest/gtest.h>
+#include <cerrno>
 #include <cstring>
 #include <functional>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,6 +20,10 @@ class ServiceCheck : public testing::Test
 {
 protected:
   ServiceCheck()
+  {
+    renew();
+  }
+  void renew()
   {
     int ends[2];
 
@@ -61,6 +67,39 @@ protected:
   {
     return !vd_service_is_gone(service_);
   }
+  static VdServeReport report(VdServeKind kind)
+  {
+    VdServeReport message = {};
+
+    vd_service_fill_header(&message.header, kind, sizeof message);
+    message.error.code = -1;
+    return message;
+  }
+  // A message with descriptors of the worker's end of the line.
+  void say_with_files(const VdServeReport &message, size_t n, size_t size = sizeof(VdServeReport))
+  {
+    alignas(cmsghdr) char control[CMSG_SPACE(16 * sizeof(int))] = {};
+    iovec part = {const_cast<VdServeReport *>(&message), size};
+    msghdr header = {};
+
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control;
+    header.msg_controllen = CMSG_SPACE(n * sizeof(int));
+    cmsghdr *c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(n * sizeof(int));
+    for (size_t i = 0; i < n; i++)
+      memcpy(CMSG_DATA(c) + i * sizeof(int), &worker_, sizeof(int));
+    ASSERT_EQ(sendmsg(worker_, &header, MSG_NOSIGNAL), static_cast<ssize_t>(size));
+  }
+  bool line_ends()
+  {
+    pollfd end = {service_->line, POLLRDHUP, 0};
+
+    return poll(&end, 1, 10000) == 1;
+  }
   void hang_up()
   {
     if (worker_ >= 0)
@@ -76,6 +115,68 @@ protected:
 };
 
 } // namespace
+
+TEST_F(ServiceCheck, WhoTalksWithoutEndIsEnded)
+{
+  for (int i = 0; i < 100 && is_believed(); i++)
+    say(report(VD_SERVE_STATUS_REPLY));
+  EXPECT_FALSE(is_believed());
+}
+
+TEST_F(ServiceCheck, AnotherVersionTalksNoLonger)
+{
+  VdServeReport message = report(VD_SERVE_STATUS_REPLY);
+
+  message.header.version++;
+  for (int i = 0; i < 100 && is_believed(); i++)
+    say(message);
+  EXPECT_FALSE(is_believed());
+}
+
+TEST_F(ServiceCheck, WhatIsAskedForIsHeard)
+{
+  for (int i = 0; i < 100; i++) {
+    vd_service_expect(service_, 1);
+    say(report(VD_SERVE_STATUS_REPLY));
+    ASSERT_TRUE(is_believed()) << i;
+  }
+}
+
+// One of them would be our own line's other end: the worker's death would be unseen.
+TEST_F(ServiceCheck, DescriptorsThatNobodyAskedForAreNotTaken)
+{
+  for (size_t n = 1; n <= 16; n++) {
+    say_with_files(report(VD_SERVE_READY), n);
+    EXPECT_FALSE(is_believed()) << n;
+    hang_up();
+    EXPECT_TRUE(line_ends()) << "with " << n << " descriptors: somebody holds the other end";
+    vd_service_unref(service_);
+    renew();
+  }
+}
+
+TEST_F(ServiceCheck, NotMoreDescriptorsThanOneAtATime)
+{
+  VdServeFile file = {};
+  const int none = -1;
+
+  for (size_t n = 2; n <= 16; n++) {
+    VdServeReport message = {};
+
+    vd_service_fill_header(&file.header, VD_SERVE_GIVEN, sizeof file);
+    file.role = VD_ROLE_IMAGE;
+    memcpy(&message, &file, sizeof file);
+    service_->given = g_array_new(FALSE, FALSE, sizeof(int));
+    g_array_append_val(service_->given, none);
+    g_array_append_val(service_->given, none);
+    say_with_files(message, n, sizeof file);
+    EXPECT_FALSE(is_believed()) << n;
+    hang_up();
+    EXPECT_TRUE(line_ends()) << "with " << n << " descriptors: somebody holds the other end";
+    vd_service_unref(service_);
+    renew();
+  }
+}
 
 TEST_F(ServiceCheck, FaultsAreCollected)
 {
