@@ -7,6 +7,7 @@
 #include "worker/service.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct {
   VdHandle *handle;
@@ -147,6 +148,36 @@ static gboolean check_chain(VdHandle *handle, GError **error)
   return FALSE;
 }
 
+/*
+ * The node follows the leaf, and shows what lies in the parents: an image that somebody prepares may name
+ * files of whoever attaches it. So its owner is the leaf's only if the parents are that owner's too, or it is
+ * the owner who attaches, with whose rights they were opened; else root. That others may read a parent does
+ * not count: its folder may be closed to them.
+ */
+static gboolean follow_chain(const VdHandle *handle, uid_t *uid, gid_t gid, mode_t *mode, GError **error)
+{
+  gboolean owners = *uid == handle->owner->uid, groups = TRUE;
+
+  for (guint i = 0; handle->chain != NULL && i < handle->chain->images->len; i++) {
+    VdImage *parent = g_ptr_array_index(handle->chain->images, i);
+    uid_t parent_uid;
+    gid_t parent_gid;
+    mode_t parent_mode;
+
+    if (!vd_image_owner(parent, &parent_uid, &parent_gid, &parent_mode)) {
+      g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED,
+                  "the owner of %s cannot be told any more", parent->display);
+      return FALSE;
+    }
+    if (!owners && parent_uid != *uid)
+      *uid = 0;
+    groups &= parent_gid == gid && (parent_mode & S_IRGRP) != 0;
+  }
+  if (!groups)
+    *mode &= ~(mode_t)S_IRWXG;
+  return TRUE;
+}
+
 static gboolean make_plan(VdHandle *handle, const VdAttachParams *params, VdAttachPlan *ret_plan,
                           GError **error)
 {
@@ -168,6 +199,8 @@ static gboolean make_plan(VdHandle *handle, const VdAttachParams *params, VdAtta
                 disk->display);
     return FALSE;
   }
+  if (!follow_chain(handle, &uid, gid, &mode, error))
+    return FALSE;
   return vd_access_attach(params, &handle->rights, &disk->facts, handle->owner->uid, uid, gid, mode, ret_plan,
                           error) &&
          check_chain(handle, error) && check_file(disk, handle->image, error);

@@ -256,6 +256,43 @@ class Disks(Attack):
         self.assertEqual([row for row in loops(self.dir)], [], process)
 
 
+class Chains(Attack):
+    """What an image names as its parent is opened with the rights of whoever opens the image."""
+
+    def child_of_secret(self):
+        """root's own disk, and a user's child of it, made with what a user can know of it -> child."""
+        secret, child = self.path("secret.vhdx"), self.path("child.vhdx")
+        self.root.close_handle(self.root.create(secret, 4 << 20))
+        self.root.close_handle(self.root.create(child, 0, parent_path=secret))
+        os.chmod(secret, 0o644)  # as most are, in a folder that is closed
+        os.chown(child, *USERS["vd-first"][:2])
+        os.chmod(child, 0o660)
+        return child
+
+    def test_node_does_not_show_its_owner_the_parents_of_others(self):
+        child = self.child_of_secret()
+        device = self.root.attach_image(child, route="fuse")[1]
+        try:
+            status = os.stat(device)
+            self.assertEqual((status.st_uid, status.st_mode & 0o077), (0, 0))
+            with self.bed.rights_of("vd-first"), self.assertRaises(PermissionError):
+                os.close(os.open(device, os.O_RDONLY))
+        finally:
+            self.root.detach_image(child)
+
+    def test_node_is_the_users_whose_chain_it_is(self):
+        user = self.connect("vd-first")
+        os.chmod(self.dir, 0o777)
+        parent, child = self.path("parent.vhdx"), self.path("child.vhdx")
+        user.close_handle(user.create(parent, 4 << 20))
+        user.close_handle(user.create(child, 0, parent_path=parent))
+        for client in (self.root, user):
+            device = client.attach_image(child, route="fuse")[1]
+            status = os.stat(device)
+            client.detach_image(child)
+            self.assertEqual((status.st_uid, status.st_mode & 0o777), (USERS["vd-first"][0], 0o600))
+
+
 class Handles(Attack):
     def test_none_is_left_to_a_caller_that_has_gone(self):
         """One that passes a descriptor of an attached image and leaves at once."""
