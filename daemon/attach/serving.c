@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -234,6 +235,7 @@ static gboolean take_files(VdServing *self, VdService *service, GError **error)
       self->images[i].fd = vd_steal_fd(&images[i]);
     vd_clear_fd(&images[i]);
   }
+  self->found = TRUE;
   if (transport >= 0)
     vd_serving_set_fuse(self, transport);
   return taken;
@@ -316,6 +318,20 @@ void vd_serving_bury(VdServing *self)
     g_warning("virtdisk-worker (pid %d) was killed and does not end", (int)self->pid);
 }
 
+/*
+ * What was taken over from a worker has the locks that an earlier service laid on it. A worker that has ended
+ * holds its files for a moment still (io_uring lets go of them later), and others may have the image now.
+ */
+static void unlock_found(VdServing *self)
+{
+  struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+  for (gsize i = 0; self->found && i < self->n_images; i++) {
+    fcntl(self->images[i].fd, F_OFD_SETLK, &all);
+    flock(self->images[i].fd, LOCK_UN);
+  }
+}
+
 void vd_serving_end(VdServing *self)
 {
   g_autoptr(VdService) service = vd_serving_get_service(self);
@@ -327,6 +343,7 @@ void vd_serving_end(VdServing *self)
               self->n_images > 0 ? self->images[0].path : self->tag, error->message);
     vd_service_kill(service);
   }
+  unlock_found(self);
   vd_serving_forget(self);
 }
 

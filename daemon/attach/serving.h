@@ -28,6 +28,7 @@ typedef struct {
   guint32 ublk_id; /* VD_UBLK_ANY_ID: none */
   char *name;      /* loop3, ublkb0; or NULL */
   guint64 diskseq; /* 0: not yet */
+  gboolean found;  /* the descriptors were a worker's, and their locks an earlier service's */
   GMutex lock;     /* of what follows */
   VdService *service;
   int fuse_fd; /* the connection of the mount; -1: none */
@@ -71,7 +72,7 @@ void vd_serving_abort(VdServing *self);
 /* Before a successor is made: a worker that is still there, but does not answer, is killed and waited for. */
 void vd_serving_bury(VdServing *self);
 /* After the device is gone: waits until the worker has closed the image, kills it at VD_CLOSE_DEADLINE_MS,
- * and removes socket and record. */
+ * lets go of locks that were found, and removes socket and record. */
 void vd_serving_end(VdServing *self);
 /* Socket and record. */
 void vd_serving_forget(VdServing *self);
