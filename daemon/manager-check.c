@@ -109,7 +109,6 @@ static void on_locked(GObject *source, GAsyncResult *result, gpointer user_data)
   g_autoptr(GTask) task = user_data;
   GCancellable *cancellable = g_task_get_cancellable(task);
   Check *check = g_task_get_task_data(task);
-  GCancellable *cancellable = g_task_get_cancellable(task);
   g_autoptr(GTask) looking = NULL;
   GError *error = NULL;
 
