@@ -5,16 +5,19 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/major.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
+#include "util/offload.h"
 #include "virtdisk-error.h"
 #include "worker/protocol.h"
 #include "worker/said.h"
@@ -26,6 +29,8 @@
 #define EXIT_DEADLINE_MS 2000
 /* Whoever connects is this service: one at a time, and one that is being replaced. */
 #define BACKLOG 4
+/* Documentation/admin-guide/devices.txt */
+#define FUSE_MINOR 229
 /* It is the last that is given up: who waits for its disk would wait for ever. */
 #define OOM_SCORE "-1000"
 
@@ -327,6 +332,15 @@ static gboolean has_all_files(const VdService *self)
   return n >= self->report.n_files;
 }
 
+/* The number of /dev/fuse. What is kept in its place would be given to the successor, and kept open: the end
+ * of the worker's own line, say, whose closing tells of its death. */
+static gboolean is_connection(int fd)
+{
+  struct stat st;
+
+  return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(MISC_MAJOR, FUSE_MINOR);
+}
+
 gboolean vd_service_take_files(VdService *self, int *ret_transport, int *ret_images, unsigned n_images,
                                GError **error)
 {
@@ -342,11 +356,14 @@ gboolean vd_service_take_files(VdService *self, int *ret_transport, int *ret_ima
   whole = vd_service_send(self, &give, -1, ANSWER_DEADLINE_MS, error) &&
           vd_service_await(self, has_all_files, ANSWER_DEADLINE_MS, NULL, error);
   if (ret_transport != NULL)
-    *ret_transport = vd_steal_fd(&g_array_index(self->given, int, 0));
+    *ret_transport = is_connection(g_array_index(self->given, int, 0))
+                         ? vd_steal_fd(&g_array_index(self->given, int, 0))
+                         : -1;
   for (guint i = 0; i < n_images; i++)
     ret_images[i] = vd_steal_fd(&g_array_index(self->given, int, i + 1));
   for (guint i = 0; i < self->given->len; i++)
-    vd_clear_fd(&g_array_index(self->given, int, i));
+    if (g_array_index(self->given, int, i) >= 0)
+      vd_offload_close(vd_steal_fd(&g_array_index(self->given, int, i)));
   g_clear_pointer(&self->given, g_array_unref);
   return whole;
 }

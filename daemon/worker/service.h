@@ -45,7 +45,8 @@ const VdServeReport *vd_service_report(VdService *self);
 pid_t vd_service_pid(VdService *self);
 
 /* Blocking, in a thread, and only before vd_service_watch(): descriptors of the transport and the images, as
- * the worker has them (transfer full; -1 where there is none). ret_transport may be NULL: it is closed. */
+ * the worker has them (transfer full; -1 where there is none). The transport is /dev/fuse for sure, of images
+ * nothing is known. ret_transport may be NULL: it is closed. */
 gboolean vd_service_take_files(VdService *self, int *ret_transport, int *ret_images, unsigned n_images,
                                GError **error);
 /* Called once on the main loop when the line closes. closed: the image was closed cleanly; error: else what

@@ -178,6 +178,25 @@ TEST_F(ServiceCheck, NotMoreDescriptorsThanOneAtATime)
   }
 }
 
+// The worker answers before it is asked: the line keeps it.
+TEST_F(ServiceCheck, TransportIsAConnectionOfFuse)
+{
+  VdServeFile file = {};
+  int transport = 0, image = 0;
+
+  vd_service_fill_header(&file.header, VD_SERVE_GIVEN, sizeof file);
+  file.role = VD_ROLE_TRANSPORT;
+  service_->report.n_files = 1;
+  VdServeReport message = {};
+  memcpy(&message, &file, sizeof file);
+  say_with_files(message, 1, sizeof file);
+  EXPECT_TRUE(vd_service_take_files(service_, &transport, &image, 1, &error_));
+  EXPECT_EQ(transport, -1);
+  EXPECT_EQ(image, -1);
+  hang_up();
+  EXPECT_TRUE(line_ends());
+}
+
 TEST_F(ServiceCheck, FaultsAreCollected)
 {
   VdServeChecked end = checked(2);
