@@ -83,7 +83,9 @@ struct VdEngine {
 
   VdStates exclusive_waiting;
   bool exclusive_running;
-  bool zero_refused; /* zero() is not to be had from the file system */
+  bool zero_refused;  /* zero() is not to be had from the file system */
+  VdWaiters yielding; /* they have looked at many blocks, and let others come first */
+  VdIoTask yield_task;
   uint8_t *zeros;
 
   VdUpdate *pending, **pending_end; /* payload is written */
@@ -146,5 +148,6 @@ void vd_engine_flush_init(VdEngine *self);
 
 void vd_discard_step(VdRequestState *state);
 void vd_zeroes_step(VdRequestState *state);
+void vd_engine_zero_init(VdEngine *self);
 /* zero() may be asked for at all. */
 bool vd_engine_can_zero(const VdEngine *self);

@@ -8,6 +8,9 @@
 
 #include <errno.h>
 
+/* Blocks that are looked at before other requests have their turn. */
+#define SCAN_MOST 16384
+
 uint32_t vd_layer_discard_size(const VdLayer *layer)
 {
   return layer->discard_size ? layer->discard_size : layer->block_size;
@@ -50,6 +53,18 @@ static bool is_empty(const VdRequestState *state, VdRunKind kind)
 
 typedef enum { SCAN_EMPTY, SCAN_FULL, SCAN_STOP } Scan;
 
+/* Whole blocks at the cursor that need no look at each of them; 0: there are none. */
+static uint64_t unused(const VdRequestState *state)
+{
+  const VdLayer *leaf = state->engine->leaf;
+  uint64_t at = state->cursor, length;
+
+  if (!leaf->ops->unused || !is_empty(state, leaf->has_parent ? VD_RUN_PARENT : VD_RUN_ZERO))
+    return 0;
+  length = leaf->ops->unused(leaf, at, state->whole_end - at);
+  return length > 0 ? whole_end(state->engine, at + length) - at : 0;
+}
+
 /* Looks at the block at the cursor and those that are like it. *ret_end: where they end. */
 static Scan scan(VdRequestState *state, uint64_t *ret_end)
 {
@@ -58,8 +73,12 @@ static Scan scan(VdRequestState *state, uint64_t *ret_end)
   uint64_t at = state->cursor, end = block_end(self, at), run_end;
   VdRun run;
   int error;
-  VdStep step = vd_layer_find(leaf, state, at, state->whole_end - at, &run, &error);
+  VdStep step;
 
+  *ret_end = at + unused(state);
+  if (*ret_end > at)
+    return SCAN_EMPTY;
+  step = vd_layer_find(leaf, state, at, state->whole_end - at, &run, &error);
   if (step == VD_STEP_WAIT)
     vd_state_park(state);
   if (step == VD_STEP_FAILED)
@@ -106,13 +125,35 @@ static void wait_exclusive(VdRequestState *state)
   vd_states_push(&state->engine->exclusive_waiting, state);
 }
 
+static void on_yield_task(VdIoTask *task)
+{
+  vd_waiters_wake(&((VdEngine *)((char *)task - offsetof(VdEngine, yield_task)))->yielding);
+}
+
+void vd_engine_zero_init(VdEngine *self)
+{
+  self->yield_task.run = on_yield_task;
+}
+
+static void yield(VdRequestState *state)
+{
+  vd_state_park(state);
+  vd_waiters_add(&state->engine->yielding, &state->waiter);
+  vd_io_defer(state->engine->io, &state->engine->yield_task);
+}
+
 /* Blocks that are full gather from the cursor on. True: there are some, and their end is known. */
 static bool gather(VdRequestState *state)
 {
-  while (state->cursor < state->whole_end) {
+  for (unsigned n = 0; state->cursor < state->whole_end; n++) {
     uint64_t end;
-    Scan found = scan(state, &end);
+    Scan found;
 
+    if (n == SCAN_MOST) {
+      yield(state);
+      return false;
+    }
+    found = scan(state, &end);
     if (found == SCAN_STOP)
       return false;
     if (found == SCAN_EMPTY && state->zero_end > state->zero_start)

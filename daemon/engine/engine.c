@@ -358,6 +358,7 @@ static void init(VdEngine *self, const VdEngineOptions *options)
   self->session = self->leaf->ops->begin ? VD_SESSION_NEW : VD_SESSION_BEGUN;
   vd_engine_commit_init(self);
   vd_engine_flush_init(self);
+  vd_engine_zero_init(self);
 }
 
 VdEngine *vd_engine_new(VdIo *io, VdLayer *const *layers, unsigned n_layers, const VdEngineOptions *options)

@@ -8,6 +8,10 @@
  *
  * The rules, from which the crash tests are made: after a power cut each logical sector holds what the last
  * completed FLUSH made durable, or something written after it that is whole; never another place's data.
+ *
+ * After one flush of the leaf's file has failed, of whomever (a FLUSH, a FUA, an update, the log), nothing is
+ * known of what was written since the last that succeeded: every FLUSH and FUA from then on fails with EIO,
+ * until the image is opened anew. Reads and writes go on as long as they need no flush. Closing fails then.
  */
 #pragma once
 
@@ -28,6 +32,8 @@ typedef enum { VD_OP_READ, VD_OP_WRITE, VD_OP_FLUSH, VD_OP_DISCARD, VD_OP_WRITE_
 #define VD_REQUEST_FUA (1U << 0)
 /* WRITE_ZEROES: the space stays allocated. */
 #define VD_REQUEST_NO_UNMAP (1U << 1)
+/* READ, WRITE: the bytes are in the kernel alone; buffer only names them to io (vd_ring_io_set_remote()). */
+#define VD_REQUEST_REMOTE (1U << 2)
 
 struct VdRequest {
   VdOp op;

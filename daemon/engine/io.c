@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What every backend of VdIo shares: work put off to the end of a round, waiters, and waiting for one op. */
+/* What every backend of VdIo shares: work put off to the end of a round, flushes, waiters, and waiting for
+ * one op. */
 #include "engine/io.h"
 
 #include <errno.h>
@@ -46,6 +47,72 @@ bool vd_io_run_tasks(VdIo *self)
     task = next;
   }
   return true;
+}
+
+static void tell(VdIoOp *list, int result)
+{
+  while (list) {
+    VdIoOp *op = list;
+
+    list = op->next;
+    op->result = result;
+    op->done(op, result);
+  }
+}
+
+static VdIoOp *take_waiting(VdIoFlusher *self)
+{
+  VdIoOp *list = self->waiting;
+
+  self->waiting = NULL;
+  return list;
+}
+
+static void on_flush_done(VdIoOp *op, int result);
+
+static void flush_next(VdIoFlusher *self)
+{
+  if (self->active || !self->waiting)
+    return;
+  if (self->failed) {
+    vd_io_defer(self->io, &self->task);
+    return;
+  }
+  self->active = take_waiting(self);
+  self->op = (VdIoOp){.kind = VD_IO_FLUSH, .file = self->active->file, .done = on_flush_done, .user = self};
+  self->io->ops->submit(self->io, &self->op);
+}
+
+static void on_flush_done(VdIoOp *op, int result)
+{
+  VdIoFlusher *self = op->user;
+  VdIoOp *list = self->active;
+
+  self->active = NULL;
+  self->failed = result < 0;
+  flush_next(self);
+  tell(list, result);
+}
+
+static void on_flush_task(VdIoTask *task)
+{
+  VdIoFlusher *self = (VdIoFlusher *)((char *)task - offsetof(VdIoFlusher, task));
+
+  tell(take_waiting(self), -EIO);
+}
+
+void vd_io_submit_flush(VdIo *self, VdIoOp *op)
+{
+  VdIoFlusher *flusher = &self->flushers[op->file];
+
+  flusher->io = self;
+  flusher->task.run = on_flush_task;
+  op->next = NULL;
+  if (!flusher->waiting)
+    flusher->waiting_end = &flusher->waiting;
+  *flusher->waiting_end = op;
+  flusher->waiting_end = &op->next;
+  flush_next(flusher);
 }
 
 static void on_run_done(VdIoOp *op, int result)

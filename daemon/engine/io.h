@@ -12,6 +12,9 @@
 
 /* Ceiling of the files of one chain (depth; MS-VHDX has none, Windows' tools stop at far fewer). */
 #define VD_IO_MAX_FILES 256
+/* A file of zeros without end, for reading into buffers that are not memory: they cannot be cleared otherwise.
+ * Only where there are such buffers. */
+#define VD_IO_ZERO_FILE VD_IO_MAX_FILES
 /* What every buffer and, with direct I/O, every offset is aligned to by those who can choose, bytes. */
 #define VD_IO_ALIGNMENT 4096
 
@@ -28,7 +31,8 @@ struct VdRingOp {
 typedef enum {
   VD_IO_READ,        /* whole or an error; a file that ends early is -EIO */
   VD_IO_WRITE,       /* whole or an error; may extend the file */
-  VD_IO_FLUSH,       /* fdatasync: all writes completed before are durable, with the size they need */
+  VD_IO_FLUSH,       /* fdatasync: all writes completed before are durable, with the size they need. Once one
+                        has failed all others of that file fail with EIO, for good: see vd_io_submit() */
   VD_IO_PUNCH,       /* a hole, the size stays; afterwards the range reads as zeros. -EOPNOTSUPP is common */
   VD_IO_TRUNCATE,    /* length is the file's new size; for opening and closing only, it may block */
   VD_IO_READ_PADDED, /* as READ, but behind the end of the file there are zeros */
@@ -76,9 +80,20 @@ typedef struct {
   uint64_t size; /* bytes; when the chain was opened */
 } VdIoFile;
 
+/* The flushes of a file; the base's own. */
+typedef struct {
+  VdIo *io;
+  VdIoOp op;                      /* the one that is under way */
+  VdIoOp *active;                 /* for whom; NULL: none is */
+  VdIoOp *waiting, **waiting_end; /* who share the next */
+  VdIoTask task;                  /* tells those who come after a failure */
+  bool failed;
+} VdIoFlusher;
+
 struct VdIo {
   const VdIoOps *ops;
-  VdIoFile files[VD_IO_MAX_FILES];
+  VdIoFile files[VD_IO_MAX_FILES + 1];
+  VdIoFlusher flushers[VD_IO_MAX_FILES];
   unsigned n_files;
   VdIoTask *tasks, **tasks_end; /* the base's own */
 };
@@ -89,9 +104,21 @@ void vd_io_defer(VdIo *self, VdIoTask *task);
 /* For backends, at the start of wait(). Tells whether there was anything. */
 bool vd_io_run_tasks(VdIo *self);
 
+/* Of a FLUSH. Not to be called by others. */
+void vd_io_submit_flush(VdIo *self, VdIoOp *op);
+
+/*
+ * The kernel tells of data that it could not write once, to one of those who flush, and forgets it: the next
+ * flush succeeds though the data is lost. So flushes of a file go one at a time (those that come meanwhile
+ * share the next), and after one has failed there is no success any more: whoever asks whether what it wrote
+ * is durable must not hear yes. What helps is to open the file anew, and to see what is there.
+ */
 static inline void vd_io_submit(VdIo *self, VdIoOp *op)
 {
-  self->ops->submit(self, op);
+  if (op->kind == VD_IO_FLUSH)
+    vd_io_submit_flush(self, op);
+  else
+    self->ops->submit(self, op);
 }
 
 /* Submits and waits until op is done; its own done is called too if there is one. For opening and closing:

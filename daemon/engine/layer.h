@@ -77,6 +77,10 @@ typedef struct {
   VdStep (*find)(VdLayer *self, uint64_t offset, uint64_t length, VdRun *ret_run, VdWaiter *waiter,
                  int *ret_error);
 
+  /* Bytes from a guest offset, at most length, in which it is known without waiting that nothing was ever
+   * allocated: zeros, or the parent's. May cross blocks; 0: not known. May be NULL. */
+  uint64_t (*unused)(const VdLayer *self, uint64_t offset, uint64_t length);
+
   /* The rest is of the leaf, opened for writing. */
 
   /* Before the first place(), zero() of a session: whatever must be durable in the file before any change

@@ -6,8 +6,6 @@
  */
 #include "engine/vhdx-layer.h"
 
-#include <errno.h>
-
 static void step(VdVhdxLayer *self, int result);
 
 static void on_home_done(VdIoOp *op, int result)
@@ -145,17 +143,12 @@ static void step(VdVhdxLayer *self, int result)
     go_home(self);
     break;
   case VD_VHDX_CHECKPOINT_FLUSH_HOME:
-    /* What another flush lost, this one does not tell of. */
-    if (checkpoint->failures != self->journal.failures)
-      finish(self, -EIO);
-    else
-      move_tail(self);
+    move_tail(self);
     break;
   case VD_VHDX_CHECKPOINT_TAIL_ENTRY:
     checkpoint->state = VD_VHDX_CHECKPOINT_FLUSH_TAIL;
     vd_vhdx_flush(self, &checkpoint->flush, step);
     break;
-  case VD_VHDX_CHECKPOINT_RESTORE:
   case VD_VHDX_CHECKPOINT_FLUSH_TAIL:
   case VD_VHDX_CHECKPOINT_IDLE:
     finish(self, 0);
@@ -169,7 +162,6 @@ static void start(VdVhdxLayer *self)
 
   checkpoint->sequence = self->journal.written;
   checkpoint->position = self->journal.head;
-  checkpoint->failures = self->journal.failures;
   copy_pages(self);
   if (checkpoint->n == 0) {
     move_tail(self);
@@ -193,12 +185,6 @@ static void name_tail(VdVhdxLayer *self)
     vd_vhdx_journal_write_tail(self, step);
 }
 
-static void restore(VdVhdxLayer *self)
-{
-  self->checkpoint.state = VD_VHDX_CHECKPOINT_RESTORE;
-  vd_vhdx_journal_restore(self, step);
-}
-
 void vd_vhdx_checkpoint_kick(VdVhdxLayer *self)
 {
   VdVhdxCheckpoint *checkpoint = &self->checkpoint;
@@ -206,10 +192,7 @@ void vd_vhdx_checkpoint_kick(VdVhdxLayer *self)
 
   if (checkpoint->state != VD_VHDX_CHECKPOINT_IDLE || self->session.phase != VD_VHDX_BEGUN)
     return;
-  if (journal->suspect) {
-    if (journal->parts_left == 0)
-      restore(self);
-  } else if (journal->waiting && journal->tail != journal->reusable) {
+  if (journal->waiting && journal->tail != journal->reusable) {
     name_tail(self);
   } else if (checkpoint->wanted || journal->waiting || journal->head - journal->tail > VD_VHDX_LIVE_LOG / 2) {
     start(self);

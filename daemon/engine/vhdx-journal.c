@@ -69,8 +69,7 @@ bool vd_vhdx_journal_init(VdVhdxLayer *self)
 
   journal->slot_memory = aligned_alloc(VD_IO_ALIGNMENT, VD_VHDX_SLOTS * VD_VHDX_PAGE);
   journal->entry = aligned_alloc(VD_IO_ALIGNMENT, VD_VHDX_ENTRY_LENGTH);
-  journal->mirror = aligned_alloc(VD_IO_ALIGNMENT, VD_VHDX_LIVE_LOG);
-  if (!journal->slot_memory || !journal->entry || !journal->mirror)
+  if (!journal->slot_memory || !journal->entry)
     return false;
   for (unsigned i = 0; i < VD_VHDX_SLOTS; i++) {
     journal->slots[i].data = journal->slot_memory + (size_t)i * VD_VHDX_PAGE;
@@ -87,8 +86,7 @@ void vd_vhdx_journal_start(VdVhdxLayer *self)
 {
   VdVhdxJournal *journal = &self->journal;
 
-  journal->suspect = false;
-  journal->head = journal->tail = journal->reusable = journal->durable_position = 0;
+  journal->head = journal->tail = journal->reusable = 0;
   journal->tail_carrier = journal->written = journal->durable = 0;
 }
 
@@ -97,16 +95,11 @@ static void make_newest(VdVhdxLayer *self, const VdVhdxImage *image, uint64_t se
   VdVhdxSlot *slot = take_slot(self, image->offset);
   VdPage *page = vd_pages_peek(self->pages, self->base.file, image->offset);
 
+  vd_vhdx_map_use(self, image->offset);
   memcpy(slot->data, image->data, VD_VHDX_PAGE);
   slot->sequence = sequence;
   if (page)
     memcpy(page->data, image->data, VD_VHDX_PAGE);
-}
-
-static void keep_entry(VdVhdxJournal *journal)
-{
-  for (size_t at = 0; at < journal->entry_length; at += VD_VHDX_PAGE)
-    memcpy(journal->mirror + (journal->head + at) % VD_VHDX_LIVE_LOG, journal->entry + at, VD_VHDX_PAGE);
 }
 
 static void finish_entry(VdVhdxLayer *self, int result)
@@ -117,7 +110,6 @@ static void finish_entry(VdVhdxLayer *self, int result)
 
   journal->images = NULL;
   if (result == 0) {
-    keep_entry(journal);
     journal->written++;
     journal->head += journal->entry_length;
     if (journal->tail_carrier == 0 && journal->entry_tail == journal->tail)
@@ -224,7 +216,7 @@ void vd_vhdx_journal_resume(VdVhdxLayer *self, int result)
   if (result < 0) {
     journal->waiting = false;
     finish_entry(self, result);
-  } else if (!journal->suspect && has_room(journal, journal->images)) {
+  } else if (has_room(journal, journal->images)) {
     journal->waiting = false;
     write_entry(self, journal->images, journal->then);
   } else {
@@ -243,12 +235,8 @@ uint64_t vd_vhdx_begin_flush(VdLayer *base)
   VdVhdxJournal *journal = &self->journal;
   uint64_t number = ++journal->number;
 
-  journal->marks[number % VD_VHDX_MARKS] = (VdVhdxMark){.number = number,
-                                                        .sequence = journal->written,
-                                                        .position = journal->head,
-                                                        .file_size = self->file_size};
-  if (journal->suspect)
-    journal->marks[number % VD_VHDX_MARKS].sequence = 0;
+  journal->marks[number % VD_VHDX_MARKS] =
+      (VdVhdxMark){.number = number, .sequence = journal->written, .file_size = self->file_size};
   return number;
 }
 
@@ -264,23 +252,12 @@ void vd_vhdx_flushed(VdLayer *base, uint64_t number)
 
   if (mark->number != number)
     return;
-  if (mark->sequence > journal->durable) {
+  if (mark->sequence > journal->durable)
     journal->durable = mark->sequence;
-    journal->durable_position = mark->position;
-  }
   if (mark->file_size > journal->durable_size)
     journal->durable_size = mark->file_size;
   if (journal->tail_carrier != 0 && journal->durable >= journal->tail_carrier)
     journal->reusable = journal->tail;
-}
-
-static void suspect_log(VdVhdxLayer *self)
-{
-  VdVhdxJournal *journal = &self->journal;
-
-  journal->failures++;
-  journal->suspect = journal->durable < journal->written;
-  vd_vhdx_journal_forget_marks(self);
 }
 
 static void on_flush_done(VdIoOp *op, int result)
@@ -290,59 +267,7 @@ static void on_flush_done(VdIoOp *op, int result)
 
   if (result == 0)
     vd_vhdx_flushed(&self->base, flush->mark);
-  else
-    suspect_log(self);
   flush->then(self, result);
-  if (self->journal.suspect)
-    vd_vhdx_checkpoint_kick(self);
-}
-
-static void restore_next(VdVhdxLayer *self);
-
-static void on_restored(VdIoOp *op, int result)
-{
-  VdVhdxLayer *self = op->user;
-
-  if (result < 0) {
-    self->journal.restore_then(self, result);
-    return;
-  }
-  self->journal.restored += op->length;
-  restore_next(self);
-}
-
-/* As much as lies in one piece in memory and in the file. */
-static void restore_next(VdVhdxLayer *self)
-{
-  VdVhdxJournal *journal = &self->journal;
-  uint64_t log_length = self->vhdx.header.log_length;
-  uint64_t in_memory = journal->restored % VD_VHDX_LIVE_LOG, in_log = journal->restored % log_length;
-  uint64_t length = journal->head - journal->restored;
-
-  if (length == 0) {
-    journal->suspect = false;
-    journal->restore_then(self, 0);
-    return;
-  }
-  if (length > VD_VHDX_LIVE_LOG - in_memory)
-    length = VD_VHDX_LIVE_LOG - in_memory;
-  if (length > log_length - in_log)
-    length = log_length - in_log;
-  journal->restore_op = (VdIoOp){.kind = VD_IO_WRITE,
-                                 .file = self->base.file,
-                                 .offset = self->vhdx.header.log_offset + in_log,
-                                 .length = length,
-                                 .buffer = journal->mirror + in_memory,
-                                 .done = on_restored,
-                                 .user = self};
-  vd_io_submit(self->base.io, &journal->restore_op);
-}
-
-void vd_vhdx_journal_restore(VdVhdxLayer *self, VdVhdxThen then)
-{
-  self->journal.restored = self->journal.durable_position;
-  self->journal.restore_then = then;
-  restore_next(self);
 }
 
 void vd_vhdx_flush(VdVhdxLayer *self, VdVhdxFlush *flush, VdVhdxThen then)

@@ -33,9 +33,9 @@ static void vhdx_free(VdLayer *base)
 
   vd_vhdx_clear(&self->vhdx);
   vd_vhdx_space_clear(self);
+  free(self->bat_used);
   free(self->journal.slot_memory);
   free(self->journal.entry);
-  free(self->journal.mirror);
   free(self->checkpoint.memory);
   free(self->images.memory);
   free(self->session.page);
@@ -49,10 +49,11 @@ static bool vhdx_is_busy(const VdLayer *base)
   return self->checkpoint.state != VD_VHDX_CHECKPOINT_IDLE || vd_vhdx_space_is_busy(self);
 }
 
-static const VdLayerOps read_ops = {.free = vhdx_free, .find = vd_vhdx_find};
+static const VdLayerOps read_ops = {.free = vhdx_free, .find = vd_vhdx_find, .unused = vd_vhdx_unused};
 
 static const VdLayerOps write_ops = {.free = vhdx_free,
                                      .find = vd_vhdx_find,
+                                     .unused = vd_vhdx_unused,
                                      .begin = vd_vhdx_begin,
                                      .place = vd_vhdx_place,
                                      .cancel = vd_vhdx_cancel,
@@ -66,6 +67,7 @@ static const VdLayerOps write_ops = {.free = vhdx_free,
 /* The space of a fixed disk stays: zeros are written. */
 static const VdLayerOps write_fixed_ops = {.free = vhdx_free,
                                            .find = vd_vhdx_find,
+                                           .unused = vd_vhdx_unused,
                                            .begin = vd_vhdx_begin,
                                            .place = vd_vhdx_place,
                                            .cancel = vd_vhdx_cancel,
@@ -181,6 +183,8 @@ static bool set_up(VdVhdxLayer *self, const VdLayerSource *source, const VdReade
   self->pages = source->pages;
   self->file_size = reader->size;
   self->whole_size = self->vhdx.file_size;
+  if (!vd_vhdx_map_init(self, reader))
+    return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "no memory to map a VHDX");
   if (!vd_vhdx_check_bat(reader, &self->vhdx, NULL, NULL, source->writable ? &occupancy : NULL, ret_error))
     return false;
   if (source->writable && !prepare_writing(self, &occupancy))

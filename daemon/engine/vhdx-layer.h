@@ -113,12 +113,11 @@ typedef struct {
 } VdVhdxSlot;
 
 typedef struct {
-  uint64_t number, sequence, position, file_size;
+  uint64_t number, sequence, file_size;
 } VdVhdxMark;
 
 typedef enum {
   VD_VHDX_CHECKPOINT_IDLE,
-  VD_VHDX_CHECKPOINT_RESTORE,
   VD_VHDX_CHECKPOINT_FLUSH_LOG,
   VD_VHDX_CHECKPOINT_HOME,
   VD_VHDX_CHECKPOINT_FLUSH_HOME,
@@ -130,7 +129,6 @@ typedef struct {
   VdVhdxCheckpointState state;
   VdVhdxFlush flush;
   uint64_t sequence, position; /* what of the log goes home */
-  uint64_t failures;           /* of flushes, when that began */
   uint8_t *memory;             /* the pages as they were then, by offset */
   uint16_t order[VD_VHDX_SLOTS];
   uint64_t offsets[VD_VHDX_SLOTS];
@@ -148,7 +146,6 @@ typedef struct {
   uint64_t reusable;         /* before it no durable entry needs anything */
   uint64_t tail_carrier;     /* the first entry written that names this tail; 0: none yet */
   uint64_t written, durable; /* sequence numbers */
-  uint64_t durable_position; /* behind the last entry that is durable */
   uint64_t durable_size;     /* bytes of the file */
   uint64_t number;           /* of the last mark */
   VdVhdxMark marks[VD_VHDX_MARKS];
@@ -159,12 +156,6 @@ typedef struct {
   unsigned n_dirty;
   uint8_t *slot_memory;
 
-  /* A flush has failed: what was not durable may be lost, though it was written, and another flush will not
-   * say so. The live log is kept in memory, to be written again. */
-  bool suspect;
-  uint64_t failures;
-  uint8_t *mirror; /* VD_VHDX_LIVE_LOG bytes, by position */
-
   /* The entry that is being written. */
   uint8_t *entry;
   size_t entry_length;
@@ -172,9 +163,6 @@ typedef struct {
   VdIoOp parts[2];
   unsigned parts_left; /* 0: no entry is being written */
   int result;
-  VdIoOp restore_op;
-  uint64_t restored; /* position */
-  VdVhdxThen restore_then;
   const VdVhdxImages *images;
   VdVhdxThen then;
   bool waiting; /* for room */
@@ -220,6 +208,7 @@ struct VdVhdxLayer {
   VdPages *pages;
   uint64_t file_size;  /* bytes that the file has */
   uint64_t whole_size; /* and that it has with what the log says: what is between them is zeros */
+  uint8_t *bat_used;   /* one bit per page of the BAT, 0: all of it is zeros */
   /* From here on of images opened for writing. */
   uint8_t *memory;
   VdVhdxLater later;
@@ -275,6 +264,11 @@ VdStep vd_vhdx_map_page(VdVhdxLayer *self, uint64_t offset, const uint8_t **ret_
 uint64_t vd_vhdx_map_bat_page(const VdVhdxLayer *self, uint64_t index, uint64_t *ret_at);
 VdStep vd_vhdx_map_entry(VdVhdxLayer *self, uint64_t index, uint64_t *ret_entry, VdWaiter *waiter,
                          int *ret_error);
+/* False: no memory. */
+bool vd_vhdx_map_init(VdVhdxLayer *self, const VdReader *reader);
+/* A page of metadata is written. */
+void vd_vhdx_map_use(VdVhdxLayer *self, uint64_t offset);
+uint64_t vd_vhdx_unused(const VdLayer *base, uint64_t offset, uint64_t length);
 /* Bytes in the file of the bit of a guest offset; 0 with -EIO: the image is not what it was. */
 VdStep vd_vhdx_map_bitmap(VdVhdxLayer *self, uint64_t block, uint64_t *ret_offset, VdWaiter *waiter,
                           int *ret_error);
@@ -318,15 +312,12 @@ void vd_vhdx_journal_write(VdVhdxLayer *self, const VdVhdxImages *images, VdVhdx
 void vd_vhdx_journal_resume(VdVhdxLayer *self, int result);
 /* An entry without effect that names the newest tail. */
 void vd_vhdx_journal_write_tail(VdVhdxLayer *self, VdVhdxThen then);
-/* Writes what is not durable again; then the log is not suspect any more. */
-void vd_vhdx_journal_restore(VdVhdxLayer *self, VdVhdxThen then);
 VdVhdxSlot *vd_vhdx_journal_slot(VdVhdxLayer *self, uint64_t offset);
 void vd_vhdx_journal_drop_slot(VdVhdxLayer *self, uint16_t index);
 /* What the flushes under way would say of the file's size is no longer true: it was cut. */
 void vd_vhdx_journal_forget_marks(VdVhdxLayer *self);
 uint64_t vd_vhdx_begin_flush(VdLayer *base);
 void vd_vhdx_flushed(VdLayer *base, uint64_t mark);
-/* One that fails makes the log suspect. */
 void vd_vhdx_flush(VdVhdxLayer *self, VdVhdxFlush *flush, VdVhdxThen then);
 
 /* vhdx-checkpoint.c */

@@ -7,8 +7,12 @@
 #include "engine/vhdx-layer.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "util/checked.h"
+
+/* Bytes of the BAT that count as used together when an image is opened. */
+#define BAT_STEP (UINT64_C(64) << 10)
 
 VdStep vd_vhdx_map_page(VdVhdxLayer *self, uint64_t offset, const uint8_t **ret_data, VdWaiter *waiter,
                         int *ret_error)
@@ -35,14 +39,81 @@ uint64_t vd_vhdx_map_bat_page(const VdVhdxLayer *self, uint64_t index, uint64_t 
   return offset - *ret_at;
 }
 
+/* Pages of the BAT before this offset in the file. */
+static uint64_t bat_page(const VdVhdxLayer *self, uint64_t offset)
+{
+  return (offset - self->vhdx.bat.offset) / VD_VHDX_PAGE;
+}
+
+static bool is_used(const VdVhdxLayer *self, uint64_t page)
+{
+  return (self->bat_used[page / 8] >> (page % 8) & 1) != 0;
+}
+
+/* The holes of the file are not used; what is none is looked at in steps. */
+bool vd_vhdx_map_init(VdVhdxLayer *self, const VdReader *reader)
+{
+  uint64_t at = self->vhdx.bat.offset, end = at + self->vhdx.bat.length;
+
+  self->bat_used = calloc(1, (size_t)(self->vhdx.bat.length / VD_VHDX_PAGE / 8 + 1));
+  if (!self->bat_used)
+    return false;
+  while (at < end) {
+    uint64_t next = vd_reader_next_data(reader, at), logged = vd_vhdx_overlay_next(self->vhdx.overlay, at);
+    uint64_t step_end;
+
+    next = logged < next ? logged : next;
+    if (next >= end)
+      break;
+    at = next / VD_VHDX_PAGE * VD_VHDX_PAGE;
+    for (step_end = at / BAT_STEP * BAT_STEP + BAT_STEP; at < step_end; at += VD_VHDX_PAGE)
+      vd_vhdx_map_use(self, at);
+  }
+  return true;
+}
+
+void vd_vhdx_map_use(VdVhdxLayer *self, uint64_t offset)
+{
+  uint64_t page;
+
+  if (offset < self->vhdx.bat.offset || offset - self->vhdx.bat.offset >= self->vhdx.bat.length)
+    return;
+  page = bat_page(self, offset);
+  self->bat_used[page / 8] |= (uint8_t)(1U << (page % 8));
+}
+
+/* Whole pages, by what their first and last entries tell of. */
+uint64_t vd_vhdx_unused(const VdLayer *base, uint64_t offset, uint64_t length)
+{
+  const VdVhdxLayer *self = (const VdVhdxLayer *)(const void *)base;
+  const VdVhdxBatShape *shape = &self->vhdx.shape;
+  uint64_t first = offset / base->block_size, end = (offset + length - 1) / base->block_size + 1;
+  uint64_t at, page = vd_vhdx_map_bat_page(self, vd_vhdx_bat_payload_index(shape, first), &at);
+  uint64_t last = vd_vhdx_map_bat_page(self, vd_vhdx_bat_payload_index(shape, end - 1), &at);
+  uint64_t n = bat_page(self, page), n_end = bat_page(self, last) + 1, index, block;
+
+  while (n < n_end && !is_used(self, n))
+    n += n % 8 == 0 && self->bat_used[n / 8] == 0 ? 8 : 1;
+  if (n >= n_end)
+    return length;
+  /* The first entry of the page that is used; of a bitmap's the next block is meant. */
+  index = n * (VD_VHDX_PAGE / 8);
+  block = index - index / (shape->chunk_ratio + 1);
+  return block > first ? block * base->block_size - offset : 0;
+}
+
 VdStep vd_vhdx_map_entry(VdVhdxLayer *self, uint64_t index, uint64_t *ret_entry, VdWaiter *waiter,
                          int *ret_error)
 {
   const uint8_t *data;
   uint64_t at;
   uint64_t page = vd_vhdx_map_bat_page(self, index, &at);
-  VdStep step = vd_vhdx_map_page(self, page, &data, waiter, ret_error);
+  VdStep step;
 
+  *ret_entry = 0;
+  if (!is_used(self, bat_page(self, page)))
+    return VD_STEP_DONE;
+  step = vd_vhdx_map_page(self, page, &data, waiter, ret_error);
   if (step == VD_STEP_DONE)
     *ret_entry = vd_vhdx_load(data, at);
   return step;

@@ -64,6 +64,7 @@ Image::Page &Image::own(uint64_t number)
 {
   std::shared_ptr<Page> &page = pages_[number];
 
+  fd_.reset();
   if (!page)
     page = std::make_shared<Page>(Page{});
   else if (page.use_count() > 1)
@@ -73,6 +74,7 @@ Image::Page &Image::own(uint64_t number)
 
 void Image::write(uint64_t offset, const uint8_t *data, size_t length)
 {
+  fd_.reset();
   size_ = std::max(size_, offset + length);
   while (length > 0) {
     size_t within = offset % page_size;
@@ -90,6 +92,7 @@ void Image::punch(uint64_t offset, uint64_t length)
   uint64_t end = offset + length;
   auto page = pages_.lower_bound(offset / page_size);
 
+  fd_.reset();
   while (page != pages_.end() && page->first * page_size < end) {
     uint64_t start = page->first * page_size;
     uint64_t from = std::max(start, offset), to = std::min(start + page_size, end);
@@ -105,6 +108,7 @@ void Image::punch(uint64_t offset, uint64_t length)
 
 void Image::truncate(uint64_t size)
 {
+  fd_.reset();
   if (size < size_)
     punch(size, size_ - size);
   size_ = size;
@@ -144,6 +148,21 @@ int Image::to_memfd() const
   check(fd >= 0, "memfd_create");
   store(fd);
   return fd;
+}
+
+std::shared_ptr<int> Image::own_fd() const
+{
+  return std::shared_ptr<int>(new int(to_memfd()), [](int *fd) {
+    close(*fd);
+    delete fd;
+  });
+}
+
+std::shared_ptr<int> Image::shared_fd() const
+{
+  if (!fd_)
+    fd_ = own_fd();
+  return fd_;
 }
 
 void Image::to_file(const std::string &path) const

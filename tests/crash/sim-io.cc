@@ -47,6 +47,7 @@ struct Durability {
     Event event;
     uint64_t applied;
     size_t completed_at;
+    bool lost; // a flush has failed: the kernel takes it for written, and no other flush writes it
   };
 
   size_t position = 0;
@@ -56,6 +57,7 @@ struct Durability {
   std::map<uint64_t, size_t> flushes; // id: when it was submitted
 
   void flushed(unsigned file, size_t before);
+  void lose(unsigned file);
   void step(const Event &event);
 };
 
@@ -74,12 +76,18 @@ void Durability::flushed(unsigned file, size_t before)
   std::vector<Change> rest;
 
   for (const Change &change : completed) {
-    if (change.event.file == file && change.completed_at < before)
-      apply(images[file], change.event, 0, change.applied);
-    else
+    if (change.event.file != file || change.completed_at >= before)
       rest.push_back(change);
+    else if (!change.lost)
+      apply(images[file], change.event, 0, change.applied);
   }
   completed.swap(rest);
+}
+
+void Durability::lose(unsigned file)
+{
+  for (Change &change : completed)
+    change.lost = change.lost || change.event.file == file;
 }
 
 void Durability::step(const Event &event)
@@ -91,12 +99,14 @@ void Durability::step(const Event &event)
   } else if (event.kind == VD_IO_FLUSH) {
     if (event.result == 0)
       flushed(event.file, flushes[event.id]);
+    else
+      lose(event.file);
     flushes.erase(event.id);
   } else if (submitted) {
     flying[event.id] = event;
   } else {
     if (event.applied > 0 || (event.kind == VD_IO_TRUNCATE && event.result == 0))
-      completed.push_back({flying[event.id], event.applied, position});
+      completed.push_back({flying[event.id], event.applied, position, false});
     flying.erase(event.id);
   }
   position++;
@@ -108,7 +118,7 @@ struct Io::Impl {
   VdIo base = {}; // first: the functions get it
   Options options;
   std::mt19937_64 random;
-  std::vector<int> fds;
+  std::vector<std::shared_ptr<int>> fds;
   std::vector<Image> initial;
   std::vector<Pending> pending;
   std::vector<Fault> faults;
@@ -117,12 +127,6 @@ struct Io::Impl {
   uint64_t next_id = 0, changed = 0;
   Io *owner;
   Durability durability;
-
-  ~Impl()
-  {
-    for (int fd : fds)
-      close(fd);
-  }
 
   static Impl *of(VdIo *io)
   {
@@ -185,7 +189,7 @@ int Io::Impl::fault(VdIoKind kind)
 int Io::Impl::transfer(const Pending &one, uint64_t length)
 {
   VdIoOp *op = one.op;
-  int fd = fds[op->file];
+  int fd = *fds[op->file];
 
   if (op->kind == VD_IO_WRITE)
     return pwrite(fd, one.data->data(), length, static_cast<off_t>(op->offset)) ==
@@ -204,7 +208,7 @@ int Io::Impl::transfer(const Pending &one, uint64_t length)
 int Io::Impl::perform(const Pending &one, uint64_t *applied)
 {
   VdIoOp *op = one.op;
-  int fd = fds[op->file];
+  int fd = *fds[op->file];
   int error = misaligned(*op) ? -EINVAL : fault(op->kind);
 
   *applied = 0;
@@ -311,7 +315,7 @@ unsigned Io::add(const Image &image, bool writable)
   unsigned index = impl_->base.n_files++;
   VdIoFile *file = &impl_->base.files[index];
 
-  impl_->fds.push_back(image.to_memfd());
+  impl_->fds.push_back(writable ? image.own_fd() : image.shared_fd());
   impl_->initial.push_back(image);
   file->writable = writable;
   file->direct = impl_->options.alignment != 0;
@@ -322,7 +326,7 @@ unsigned Io::add(const Image &image, bool writable)
 
 int Io::fd(unsigned file) const
 {
-  return impl_->fds.at(file);
+  return *impl_->fds.at(file);
 }
 
 VdLayerSource Io::source(unsigned file, VdPages *pages, bool writable)
@@ -386,6 +390,13 @@ uint64_t Io::operations() const
   for (const auto &one : impl_->counts)
     sum += one.second;
   return sum;
+}
+
+bool Io::has_lost() const
+{
+  return std::any_of(impl_->log.begin(), impl_->log.end(), [](const Event &event) {
+    return event.kind == VD_IO_FLUSH && event.what == Event::What::completed && event.result < 0;
+  });
 }
 
 size_t Io::in_flight() const

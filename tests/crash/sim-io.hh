@@ -47,6 +47,8 @@ public:
   void truncate(uint64_t size);
   std::vector<uint8_t> read(uint64_t offset, size_t length) const; // behind the end: zeros
   int to_memfd() const;                                            // the caller closes it
+  std::shared_ptr<int> own_fd() const;
+  std::shared_ptr<int> shared_fd() const; // the same for all copies of it; not to be written
   void to_file(const std::string &path) const;
 
 private:
@@ -57,6 +59,7 @@ private:
 
   uint64_t size_ = 0;
   std::map<uint64_t, std::shared_ptr<Page>> pages_;
+  mutable std::shared_ptr<int> fd_; // with this content
 };
 
 struct Options {
@@ -123,6 +126,7 @@ public:
 
   uint64_t count(VdIoKind kind) const; // completed, failed ones too
   uint64_t operations() const;         // all kinds
+  bool has_lost() const;               // a flush has failed
   size_t in_flight() const;
   // Writes whose buffer was changed between submission and completion: the file may hold any mix of both.
   uint64_t changed_in_flight() const;

@@ -281,7 +281,9 @@ TEST_F(Engine, ABarrierThatFailsCancelsTheBatch)
   EXPECT_EQ(leaf->cancels, 2u);
   EXPECT_TRUE(leaf->commits.empty());
   EXPECT_TRUE(leaf->flushed.empty());
+  leaf->barrier = false;
   EXPECT_EQ(run(VD_OP_WRITE, 0, 512, 1), 0);
+  EXPECT_EQ(run(VD_OP_FLUSH), -EIO) << "a barrier that failed may have lost anybody's data";
 }
 
 TEST_F(Engine, WritersOfABlockThatIsBeingChangedWait)
@@ -379,7 +381,21 @@ TEST_F(Engine, AFlushThatFailsFailsAllWhoShareIt)
   EXPECT_EQ(one.result, -EIO);
   EXPECT_EQ(two.result, -EIO);
   EXPECT_TRUE(leaf->flushed.empty());
-  EXPECT_EQ(run(VD_OP_FLUSH), 0);
+}
+
+// The kernel tells of data that it lost once, and lets the next flush succeed.
+TEST_F(Engine, AfterAFlushThatFailedNoneSucceeds)
+{
+  make();
+  EXPECT_EQ(run(VD_OP_WRITE, 0, 512, 1), 0);
+  sim.fail(0, ENOSPC, VD_IO_FLUSH);
+  EXPECT_EQ(run(VD_OP_FLUSH), -ENOSPC);
+  EXPECT_EQ(run(VD_OP_FLUSH), -EIO);
+  EXPECT_EQ(run(VD_OP_WRITE, 0, 512, 2, VD_REQUEST_FUA), -EIO);
+  EXPECT_EQ(run(VD_OP_WRITE, 0, 512, 3), 0) << "what asks for no promise goes on";
+  EXPECT_EQ(run(VD_OP_FLUSH), -EIO);
+  EXPECT_EQ(sim.count(VD_IO_FLUSH), 1u) << "the kernel is not asked again";
+  EXPECT_TRUE(leaf->flushed.empty());
 }
 
 TEST_F(Engine, AWriteWithFuaIsDurableWhenItCompletes)

@@ -81,6 +81,63 @@ TEST(SimIo, AFailedFlushKeepsNothing)
   EXPECT_EQ(sim.state({sim.log().size(), Cut::Kept::durable, 0, 0})[0].read(0, 1)[0], 0);
 }
 
+// As the kernel has it: the page is taken for clean.
+TEST(SimIo, WhatAFailedFlushLostNoOtherOneKeeps)
+{
+  vd_sim::Io sim;
+  sim.add(Image::of_size(8192), true);
+  Op write(VD_IO_WRITE, 0, 512, 1), flush(VD_IO_FLUSH, 0, 0), other(VD_IO_WRITE, 512, 512, 1);
+
+  sim.fail(0, EIO, VD_IO_FLUSH);
+  vd_io_run(sim.io(), &write);
+  EXPECT_EQ(vd_io_run(sim.io(), &flush), -EIO);
+  vd_io_run(sim.io(), &other);
+  sim.io()->flushers[0].failed = false; // as if nobody remembered
+  EXPECT_EQ(vd_io_run(sim.io(), &flush), 0);
+  Image durable = sim.state({sim.log().size(), Cut::Kept::durable, 0, 0})[0];
+  EXPECT_EQ(durable.read(0, 1)[0], 0);
+  EXPECT_EQ(durable.read(512, 1)[0], 1);
+}
+
+TEST(Io, FlushesOfAFileGoOneAtATimeAndThoseThatWaitShareTheNext)
+{
+  vd_sim::Io sim;
+  sim.add(Image::of_size(8192), true);
+  Op write(VD_IO_WRITE, 0, 512, 1), one(VD_IO_FLUSH, 0, 0), two(VD_IO_FLUSH, 0, 0), three(VD_IO_FLUSH, 0, 0);
+  bool holding = true;
+
+  sim.hold = [&](const VdIoOp &op) { return holding && op.kind == VD_IO_FLUSH; };
+  vd_io_submit(sim.io(), &one);
+  vd_io_run(sim.io(), &write);
+  vd_io_submit(sim.io(), &two);
+  vd_io_submit(sim.io(), &three);
+  EXPECT_EQ(sim.in_flight(), 1u);
+  holding = false;
+  sim.run_until_quiet();
+  EXPECT_EQ(sim.count(VD_IO_FLUSH), 2u);
+  EXPECT_EQ(one.result | two.result | three.result, 0);
+  EXPECT_EQ(sim.state({sim.log().size(), Cut::Kept::durable, 0, 0})[0].read(0, 1)[0], 1);
+}
+
+// Of two that run at once only one would be told of what was lost.
+TEST(Io, AFlushThatFailsFailsThoseThatWait)
+{
+  vd_sim::Io sim;
+  sim.add(Image::of_size(8192), true);
+  sim.add(Image::of_size(8192), true);
+  Op one(VD_IO_FLUSH, 0, 0), two(VD_IO_FLUSH, 0, 0), other(VD_IO_FLUSH, 0, 0);
+
+  other.file = 1;
+  sim.fail(0, ENOSPC, VD_IO_FLUSH);
+  vd_io_submit(sim.io(), &one);
+  vd_io_submit(sim.io(), &two);
+  sim.run_until_quiet();
+  EXPECT_EQ(one.result, -ENOSPC);
+  EXPECT_EQ(two.result, -EIO);
+  EXPECT_EQ(vd_io_run(sim.io(), &two), -EIO);
+  EXPECT_EQ(vd_io_run(sim.io(), &other), 0) << "another file knows nothing of it";
+}
+
 TEST(SimIo, ChosenStatesTearWritesAtAtomsOnly)
 {
   vd_sim::Io sim;
