@@ -103,6 +103,12 @@ bool vd_span_is_zero(const VdSpan *span, size_t at, size_t length)
          (span->data[at] == 0 && memcmp(&span->data[at], &span->data[at + 1], length - 1) == 0);
 }
 
+bool vd_span_repeats(const VdSpan *span, size_t at, size_t length, size_t period)
+{
+  return vd_range_within(at, length, span->length) && period <= length &&
+         memcmp(&span->data[at], &span->data[at + period], length - period) == 0;
+}
+
 VdSpan vd_span_part(const VdSpan *span, const char *structure, size_t at, size_t length)
 {
   size_t begin = at < span->length ? at : span->length;

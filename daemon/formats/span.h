@@ -43,6 +43,9 @@ bool vd_span_has(const VdSpan *span, size_t at, const char *bytes, size_t length
 /* True if that range lies in the span and is all zeros. */
 bool vd_span_is_zero(const VdSpan *span, size_t at, size_t length);
 
+/* True if that range lies in the span and consists of its first period bytes, again and again. */
+bool vd_span_repeats(const VdSpan *span, size_t at, size_t length, size_t period);
+
 /* A part of a span, as a span of its own (which cannot be larger than what is there). */
 VdSpan vd_span_part(const VdSpan *span, const char *structure, size_t at, size_t length);
 

@@ -42,8 +42,8 @@ typedef struct {
 bool vd_vhdx_read(const VdReader *reader, VdVhdx *ret_vhdx, VdFormatError *ret_error);
 void vd_vhdx_clear(VdVhdx *vhdx);
 
-/* Says of each used entry what it is; bitmap: a sector bitmap block's. Returns false to stop (with *ret_error
- * filled). */
+/* Says of each entry with a place, and of some without, what it is; bitmap: a sector bitmap block's. Returns
+ * false to stop (with *ret_error filled). */
 typedef bool (*VdVhdxBatVisit)(void *user, uint64_t index, uint64_t entry, bool bitmap,
                                VdFormatError *ret_error);
 
