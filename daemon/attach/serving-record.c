@@ -65,6 +65,21 @@ static GKeyFile *compose(const VdServing *self)
   return file;
 }
 
+/* Whole or not at all for whoever reads it after us. Nothing of it outlives the kernel, so nothing waits for
+ * a disk. */
+static gboolean replace_file(const char *path, const char *text, gsize length, GError **error)
+{
+  g_autofree char *fresh = g_strconcat(path, ".new", NULL);
+
+  if (!g_file_set_contents_full(fresh, text, (gssize)length, G_FILE_SET_CONTENTS_NONE, 0600, error))
+    return FALSE;
+  if (g_rename(fresh, path) == 0)
+    return TRUE;
+  g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno), "%s: %s", path, g_strerror(errno));
+  g_unlink(fresh);
+  return FALSE;
+}
+
 gboolean vd_serving_save(VdServing *self, GError **error)
 {
   g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&self->lock);
@@ -75,7 +90,7 @@ gboolean vd_serving_save(VdServing *self, GError **error)
   gsize length;
 
   text = g_key_file_to_data(file, &length, NULL);
-  if (g_file_set_contents_full(path, text, (gssize)length, G_FILE_SET_CONTENTS_CONSISTENT, 0600, &cause))
+  if (replace_file(path, text, length, &cause))
     return TRUE;
   g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_IO, "%s", cause->message);
   return FALSE;
