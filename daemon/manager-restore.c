@@ -141,7 +141,7 @@ static gboolean is_sound(const VdRunRecord *record, VdDevice *device)
 
   if (!is_image_path(record->path) || record->uid == VD_UID_INVALID || info->diskseq != record->diskseq ||
       info->image_dev != record->image_dev || info->image_ino != record->image_ino ||
-      !vd_facts_check(&record->facts, record->facts.device_id, record->facts.file_size, &error)) {
+      !vd_facts_check_attached(&record->facts, record->facts.device_id, record->facts.file_size, &error)) {
     g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE",
                      "the record of %s does not fit the device%s%s", info->path, error != NULL ? ": " : "",
                      error != NULL ? error->message : "");

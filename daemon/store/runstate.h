@@ -74,7 +74,8 @@ void vd_run_record_add_parent(VdRunRecord *self, const char *path, dev_t dev, in
  */
 gboolean vd_run_save(const char *rundir, const VdRunRecord *record, GError **error);
 void vd_run_remove(const char *rundir, const char *tag);
-/* The facts are those that were saved; who acts on them has them checked by vd_facts_check() once more.
+/* The facts are those that were saved; who acts on them has them checked by
+ * vd_facts_check_attached() once more.
  * Records that do not parse, or of another version of the service, are removed with a warning. (transfer
  * full) (element VdRunRecord*) */
 GPtrArray *vd_run_load(const char *rundir);

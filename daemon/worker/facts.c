@@ -276,8 +276,6 @@ static bool check_table(const VdFacts *facts, GError **error)
     return fail(error, "pt_type has no end");
   if (facts->pt_type[0] != '\0' && !g_str_equal(facts->pt_type, "gpt") && !g_str_equal(facts->pt_type, "dos"))
     return fail(error, "pt_type is neither gpt nor dos");
-  if (facts->linear == 0 && (facts->pt_type[0] != '\0' || facts->n_contents != 0))
-    return fail(error, "n_contents is %u of an image that is not linear", facts->n_contents);
   if (facts->smallest_safe_size > facts->virtual_size ||
       (facts->smallest_safe_size != 0) != (facts->pt_type[0] != '\0'))
     return fail(error, "smallest_safe_size is %" G_GUINT64_FORMAT, facts->smallest_safe_size);
@@ -305,7 +303,8 @@ bool vd_facts_check_contents(const VdFacts *facts, uint64_t device_size, GError 
   return check_contents(facts, error);
 }
 
-bool vd_facts_check(const VdFacts *facts, uint32_t required_device, uint64_t file_size, GError **error)
+bool vd_facts_check_attached(const VdFacts *facts, uint32_t required_device, uint64_t file_size,
+                             GError **error)
 {
   const Kind *kind = kind_of(required_device);
 
@@ -315,4 +314,11 @@ bool vd_facts_check(const VdFacts *facts, uint32_t required_device, uint64_t fil
          check_payload(facts, kind, file_size, error) && check_blocks(facts, kind, error) &&
          check_parent(facts, kind, error) && check_linkage(facts, kind, error) &&
          check_contents(facts, error);
+}
+
+bool vd_facts_check(const VdFacts *facts, uint32_t required_device, uint64_t file_size, GError **error)
+{
+  if (facts->linear == 0 && (facts->pt_type[0] != '\0' || facts->n_contents != 0))
+    return fail(error, "n_contents is %u of an image that is not linear", facts->n_contents);
+  return vd_facts_check_attached(facts, required_device, file_size, error);
 }

@@ -100,6 +100,10 @@ typedef struct {
  * sends such facts.
  */
 bool vd_facts_check(const VdFacts *facts, uint32_t required_device, uint64_t file_size, GError **error);
+/* The same of an image that is attached: what is inside of one that is translated has been learnt from its
+ * device. */
+bool vd_facts_check_attached(const VdFacts *facts, uint32_t required_device, uint64_t file_size,
+                             GError **error);
 /* The same for what a worker says is inside a block device of so many bytes; the rest of facts is not looked
  * at. */
 bool vd_facts_check_contents(const VdFacts *facts, uint64_t device_size, GError **error);

@@ -202,6 +202,25 @@ class Adoption(Restart):
         first.close_handle(handle)
         self.assertGone(image)
 
+    def test_served_disk_with_a_file_system_goes_on(self):
+        """What is inside was learnt from the device, not from the image."""
+        path = self.path("served.vhdx")
+        self.root.close_handle(self.root.create(path, 64 << 20))
+        device = self.root.attach_image(path, route="fuse")[1]
+        self.bed.run(["mkfs.ext4", "-q", "-F", device])
+        self.root.detach_image(path)
+        disk, device, _ = self.root.attach_image(path, route="fuse")
+        before = self.root.properties(disk)
+        try:
+            self.bed.stop_daemon()
+            self.bed.start_daemon()
+            self.assertEqual(self.root.all_paths(), [device])
+            after = self.root.properties(self.root.disk_for_path(path))
+        finally:
+            self.root.detach_image(device)
+        before.pop("RouteReason"), after.pop("RouteReason")  # not kept
+        self.assertEqual(after, before)
+
     def test_detach_on_unmount_still_works(self):
         for end in self.ends():
             later, meanwhile, never = (self.image(name) for name in ("later.img", "meanwhile.img", "never.img"))

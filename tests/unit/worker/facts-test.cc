@@ -328,6 +328,21 @@ TEST(Facts, VhdxChildPasses)
   EXPECT_TRUE(vd_facts_check(&facts, VIRTDISK_DEVICE_VHDX, kFileSize, &error)) << error->message;
 }
 
+// Only of its device can be told what is inside.
+TEST(Facts, ContentsOfATranslatedImagePassOnceItIsAttached)
+{
+  VdFacts facts = good_vhdx();
+  g_autoptr(GError) error = nullptr;
+
+  facts.n_contents = 1;
+  facts.contents[0].size = facts.virtual_size;
+  strcpy(facts.contents[0].type, "ext4");
+  EXPECT_FALSE(vd_facts_check(&facts, VIRTDISK_DEVICE_VHDX, kFileSize, nullptr));
+  EXPECT_TRUE(vd_facts_check_attached(&facts, VIRTDISK_DEVICE_VHDX, kFileSize, &error)) << error->message;
+  facts.contents[0].size++;
+  EXPECT_FALSE(vd_facts_check_attached(&facts, VIRTDISK_DEVICE_VHDX, kFileSize, nullptr));
+}
+
 TEST(Facts, VhdxInOneRunPassesAndMustFitTheFile)
 {
   VdFacts facts = linear_vhdx();
