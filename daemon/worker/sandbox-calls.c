@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <seccomp.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -180,6 +181,20 @@ static int answer_lookups(scmp_filter_ctx filter)
   return result;
 }
 
+/* libblkid asks block devices questions that a file has no answer to. One that has an end is asked for it:
+ * else libblkid would look for the end by reading, again and again. */
+static int answer_questions(scmp_filter_ctx filter, const VdSandboxPlan *plan)
+{
+  const struct scmp_arg_cmp size = {1, SCMP_CMP_EQ, BLKGETSIZE64, 0},
+                            other = {1, SCMP_CMP_NE, BLKGETSIZE64, 0};
+  int result;
+
+  if (plan->object == VD_SANDBOX_OF_FILE)
+    return add_rule(filter, SCMP_ACT_ERRNO(ENOTTY), "ioctl", 0, NULL);
+  result = add_rule(filter, SCMP_ACT_ALLOW, "ioctl", 1, &size);
+  return result < 0 ? result : add_rule(filter, SCMP_ACT_ERRNO(ENOTTY), "ioctl", 1, &other);
+}
+
 static int fill_filter(scmp_filter_ctx filter, const VdSandboxPlan *plan)
 {
   int result = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
@@ -193,9 +208,8 @@ static int fill_filter(scmp_filter_ctx filter, const VdSandboxPlan *plan)
       result = allow_with(filter, plan, i);
   if (result >= 0)
     result = allow_anonymous_memory(filter);
-  /* libblkid asks block devices questions that a file has no answer to. */
   if (result >= 0 && plan->purpose == VD_SANDBOX_PROBE)
-    result = add_rule(filter, SCMP_ACT_ERRNO(ENOTTY), "ioctl", 0, NULL);
+    result = answer_questions(filter, plan);
 #ifndef VD_SANITIZED
   if (result >= 0 && plan->purpose == VD_SANDBOX_PROBE && plan->object == VD_SANDBOX_OF_DEVICE)
     result = answer_lookups(filter);
