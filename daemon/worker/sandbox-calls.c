@@ -51,9 +51,10 @@ static const struct {
     {"brk", ALL},
     {"munmap", ALL},
     {"mremap", ALL},
-    {"madvise", ALL},   /* malloc, free */
-    {"close", ALL},     /* nothing to gain by keeping one open */
-    {"getrandom", ALL}, /* malloc's key; new GUIDs */
+    {"madvise", ALL},        /* malloc, free */
+    {"close", ALL},          /* nothing to gain by keeping one open */
+    {"getrandom", ALL},      /* malloc's key; new GUIDs */
+    {"rt_sigprocmask", ALL}, /* around getrandom(), which glibc 2.41 and newer answer by themselves */
     {"clock_gettime", ALL},
     {"clock_gettime64", ALL}, /* where the vDSO cannot */
     {"rt_sigreturn", ALL},
@@ -67,7 +68,6 @@ static const struct {
     {"getpid", ALL},
     {"tgkill", ALL},
     {"rt_sigaction", ALL},
-    {"rt_sigprocmask", ALL},
     {"sched_yield", ALL},
     {"readlink", ALL},
     {"prctl", ALL},

@@ -16,6 +16,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -292,6 +293,7 @@ int use_what_is_allowed()
 {
   char byte;
   struct stat st;
+  sigset_t signals;
 
   if (pread(kImage, &byte, 1, 4096) != 1 || byte != 7)
     return 1;
@@ -308,6 +310,8 @@ int use_what_is_allowed()
     return 6;
   memset(large, 1, 8 << 20);
   free(large);
+  if (getrandom(&byte, 1, 0) != 1 || pthread_sigmask(SIG_BLOCK, nullptr, &signals) != 0)
+    return 7; // newer versions of glibc do the one within the other
   return message(kLine);
 }
 
