@@ -28,6 +28,7 @@ struct VdPages {
   VdIoTask room; /* tells them: who unpins may be in the middle of something */
   uint64_t loads;
   Overlay overlays[VD_IO_MAX_FILES];
+  uint64_t sizes[VD_IO_MAX_FILES]; /* bytes that the files must have */
 };
 
 static VdPage **slot(VdPages *self, unsigned file, uint64_t offset)
@@ -92,6 +93,13 @@ static void on_loaded(VdIoOp *op, int result)
   vd_waiters_wake(&self->no_room);
 }
 
+static VdIoKind kind_of(const VdPages *self, unsigned file, uint64_t offset)
+{
+  uint64_t size = self->sizes[file];
+
+  return offset < size && size - offset >= self->page_size ? VD_IO_READ : VD_IO_READ_PADDED;
+}
+
 static void load(VdPages *self, VdPage *page, unsigned file, uint64_t offset)
 {
   VdPage **at = slot(self, file, offset);
@@ -104,7 +112,7 @@ static void load(VdPages *self, VdPage *page, unsigned file, uint64_t offset)
   *at = page;
   self->loads++;
   page->op = (VdIoOp){
-      .kind = VD_IO_READ_PADDED,
+      .kind = kind_of(self, file, offset),
       .file = file,
       .offset = offset,
       .length = self->page_size,
@@ -190,6 +198,11 @@ uint64_t vd_pages_loads(const VdPages *self)
 void vd_pages_set_overlay(VdPages *self, unsigned file, VdPageOverlay overlay, void *user)
 {
   self->overlays[file] = (Overlay){overlay, user};
+}
+
+void vd_pages_set_size(VdPages *self, unsigned file, uint64_t size)
+{
+  self->sizes[file] = size;
 }
 
 static void on_room(VdIoTask *task)

@@ -35,6 +35,9 @@ VdPages *vd_pages_new(VdIo *io, size_t page_size, size_t capacity);
 void vd_pages_free(VdPages *self);
 size_t vd_pages_page_size(const VdPages *self);
 void vd_pages_set_overlay(VdPages *self, unsigned file, VdPageOverlay overlay, void *user);
+/* The file has so many bytes, or is at fault: a page before that which cannot be read whole is an error, not
+ * zeros. 0, as at first: nothing is known. */
+void vd_pages_set_size(VdPages *self, unsigned file, uint64_t size);
 
 /*
  * The page at offset (a multiple of the page size). DONE: *ret_page is good until the caller returns to the

@@ -174,7 +174,12 @@ static bool load(VdVhdLayer *self, const VdLayerSource *source, VdFormatError *r
   if (self->type == VD_VHD_FIXED ? !load_fixed(&footers, ret_error)
                                  : !load_sparse(self, &reader, &footers, &use, ret_error))
     return false;
-  return !source->writable || prepare_writing(self, &footers, &use, ret_error);
+  if (source->writable && !prepare_writing(self, &footers, &use, ret_error))
+    return false;
+  /* Mending may have made it shorter; what it becomes longer by is beyond what is known, until it grows. */
+  vd_pages_set_size(self->pages, source->file,
+                    source->writable && self->type != VD_VHD_FIXED ? self->space.trailer : reader.size);
+  return true;
 }
 
 static const VdLayerOps *ops_of(VdVhdType type)

@@ -249,6 +249,7 @@ static void on_grown(VdVhdLayer *self, int result)
   }
   space->stale = space->trailer;
   space->trailer = space->new_trailer;
+  vd_pages_set_size(self->pages, self->base.file, space->trailer);
   prepare(self);
 }
 

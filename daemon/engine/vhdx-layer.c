@@ -25,6 +25,7 @@ void vd_vhdx_layer_later(VdVhdxLayer *self, void (*done)(void *user, int result)
 void vd_vhdx_layer_resized(VdVhdxLayer *self, uint64_t size)
 {
   self->file_size = self->whole_size = size;
+  vd_pages_set_size(self->pages, self->base.file, size);
 }
 
 static void vhdx_free(VdLayer *base)
@@ -178,14 +179,18 @@ static bool set_up(VdVhdxLayer *self, const VdLayerSource *source, const VdReade
                    VdFormatError *ret_error)
 {
   VdVhdxOccupancy occupancy __attribute__((cleanup(vd_vhdx_occupancy_clear))) = {0};
+  bool good;
 
   fill_base(self, source);
   self->pages = source->pages;
   self->file_size = reader->size;
   self->whole_size = self->vhdx.file_size;
+  vd_pages_set_size(self->pages, source->file, reader->size);
   if (!vd_vhdx_map_init(self, reader))
     return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "no memory to map a VHDX");
-  if (!vd_vhdx_check_bat(reader, &self->vhdx, NULL, NULL, source->writable ? &occupancy : NULL, ret_error))
+  good = source->writable ? vd_vhdx_check_bat(reader, &self->vhdx, NULL, NULL, &occupancy, ret_error)
+                          : vd_vhdx_check_bat_to_read(reader, &self->vhdx, NULL, NULL, ret_error);
+  if (!good)
     return false;
   if (source->writable && !prepare_writing(self, &occupancy))
     return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "",

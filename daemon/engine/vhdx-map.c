@@ -171,7 +171,8 @@ static VdStep clip(const VdVhdxLayer *self, uint64_t start, VdRun *run, int *ret
 {
   uint64_t size = self->file_size, sector_size = self->base.sector_size;
 
-  if (start < VD_VHDX_MIB || run->offset >= self->whole_size || self->whole_size - run->offset < sector_size)
+  if (start < VD_VHDX_MIB || start >= self->whole_size || run->offset >= self->whole_size ||
+      self->whole_size - run->offset < sector_size)
     return fail(ret_error, -EIO);
   if (run->length > self->whole_size - run->offset)
     run->length = (self->whole_size - run->offset) / sector_size * sector_size;

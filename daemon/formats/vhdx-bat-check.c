@@ -23,6 +23,7 @@ typedef struct {
   VdVhdxBatVisit visit;
   VdVhdxBatFault fault;
   void *user;
+  bool tolerant; /* of blocks that the file ends before */
   VdVhdxOccupancy taken;
   uint64_t capacity; /* MiB */
   uint64_t partial;  /* first partially present entry of a chunk whose bitmap was not yet seen, or NO_BLOCK */
@@ -107,6 +108,8 @@ static bool take_space(Check *self, uint64_t index, uint64_t entry, uint64_t len
 {
   uint64_t offset = vd_vhdx_bat_offset(entry);
 
+  if (self->tolerant && offset >= VD_VHDX_MIB && !vd_range_within(offset, needed, self->vhdx->file_size))
+    return true;
   if (offset < VD_VHDX_MIB || !vd_range_within(offset, needed, self->vhdx->file_size))
     return fail(self, index, "file_offset", ret_error,
                 "is %" PRIu64 " (length %" PRIu64 "), not within 1 MiB and the file's end at %" PRIu64,
@@ -261,6 +264,17 @@ static bool check_table(Check *self, VdFormatError *ret_error)
   return check_partial(self, NO_BLOCK, ret_error) || go_on(self, ret_error);
 }
 
+static bool run(Check *self, VdVhdxOccupancy *ret_occupancy, VdFormatError *ret_error)
+{
+  if (!check_init(self, ret_error) || !check_table(self, ret_error))
+    return false;
+  if (ret_occupancy != NULL) {
+    *ret_occupancy = self->taken;
+    self->taken = (VdVhdxOccupancy){0};
+  }
+  return true;
+}
+
 bool vd_vhdx_survey_bat(const VdReader *reader, const VdVhdx *vhdx, VdVhdxBatVisit visit,
                         VdVhdxBatFault fault, void *user, VdVhdxOccupancy *ret_occupancy,
                         VdFormatError *ret_error)
@@ -268,13 +282,16 @@ bool vd_vhdx_survey_bat(const VdReader *reader, const VdVhdx *vhdx, VdVhdxBatVis
   Check check __attribute__((cleanup(check_clear))) = {
       .reader = reader, .vhdx = vhdx, .visit = visit, .fault = fault, .user = user};
 
-  if (!check_init(&check, ret_error) || !check_table(&check, ret_error))
-    return false;
-  if (ret_occupancy != NULL) {
-    *ret_occupancy = check.taken;
-    check.taken = (VdVhdxOccupancy){0};
-  }
-  return true;
+  return run(&check, ret_occupancy, ret_error);
+}
+
+bool vd_vhdx_check_bat_to_read(const VdReader *reader, const VdVhdx *vhdx, VdVhdxBatVisit visit, void *user,
+                               VdFormatError *ret_error)
+{
+  Check check __attribute__((cleanup(check_clear))) = {
+      .reader = reader, .vhdx = vhdx, .visit = visit, .user = user, .tolerant = true};
+
+  return run(&check, NULL, ret_error);
 }
 
 bool vd_vhdx_check_bat(const VdReader *reader, const VdVhdx *vhdx, VdVhdxBatVisit visit, void *user,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * VHDX, as the registry knows it: the whole structure is checked, every entry of the BAT with it. An image
- * all of whose blocks lie in one run needs no map; it is linear.
+ * all of whose blocks lie in one run needs no map; it is linear. One that lost its end can still be read; the
+ * layer refuses to write it.
  */
 #include "formats/registry.h"
 
@@ -89,7 +90,7 @@ static bool probe(const VdReader *reader, VdFacts *facts, VdFormatError *ret_err
   Run run = {.vhdx = &vhdx};
 
   if (!vd_vhdx_read(reader, &vhdx, ret_error) ||
-      !vd_vhdx_check_bat(reader, &vhdx, follow_run, &run, NULL, ret_error))
+      !vd_vhdx_check_bat_to_read(reader, &vhdx, follow_run, &run, ret_error))
     return false;
   take_facts(&vhdx, facts);
   take_run(reader, &vhdx, &run, facts);

@@ -62,6 +62,10 @@ typedef struct {
  */
 bool vd_vhdx_check_bat(const VdReader *reader, const VdVhdx *vhdx, VdVhdxBatVisit visit, void *user,
                        VdVhdxOccupancy *ret_occupancy, VdFormatError *ret_error);
+/* For who only reads: that the file ends before a block is no fault, as of an image whose host was full. Who
+ * reads that block must get an error. */
+bool vd_vhdx_check_bat_to_read(const VdReader *reader, const VdVhdx *vhdx, VdVhdxBatVisit visit, void *user,
+                               VdFormatError *ret_error);
 void vd_vhdx_occupancy_clear(VdVhdxOccupancy *occupancy);
 
 /* The same for a checker: tells of every entry that is at fault instead of ending at the first. */
