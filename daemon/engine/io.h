@@ -12,8 +12,8 @@
 
 /* Ceiling of the files of one chain (depth; MS-VHDX has none, Windows' tools stop at far fewer). */
 #define VD_IO_MAX_FILES 256
-/* A file of zeros without end, for reading into buffers that are not memory: they cannot be cleared otherwise.
- * Only where there are such buffers. */
+/* A file of zeros without end, for reading into buffers that are not memory: they cannot be cleared
+ * otherwise. Only where there are such buffers. */
 #define VD_IO_ZERO_FILE VD_IO_MAX_FILES
 /* What every buffer and, with direct I/O, every offset is aligned to by those who can choose, bytes. */
 #define VD_IO_ALIGNMENT 4096
