@@ -14,6 +14,9 @@
 
 /* Images of one chain, the leaf included. Each costs a descriptor and a message to the worker. */
 #define VD_CHAIN_MAX_DEPTH 128
+/* Parents that the handles and attachments of one user, who is not root, hold open: each is a descriptor, of
+ * which the service has no more than others need too. */
+#define VD_CHAIN_MAX_PARENTS_PER_USER 1024
 /* Bytes of the file that maps drives, volumes and shares; and entries of it. */
 #define VD_PATH_MAP_MAX_SIZE 65536
 

@@ -129,6 +129,40 @@ static GError *error_not_found(const Search *search)
                      list[0] != '\0' ? list : "it names none");
 }
 
+/* Descriptors */
+
+static guint count_parents(VdManager *self, uid_t uid)
+{
+  GHashTableIter iter;
+  gpointer value;
+  guint n = 0;
+
+  g_hash_table_iter_init(&iter, self->handles);
+  while (g_hash_table_iter_next(&iter, NULL, &value)) {
+    const VdHandle *handle = value;
+
+    n += handle->owner->uid == uid && handle->chain != NULL ? handle->chain->images->len : 0;
+  }
+  g_hash_table_iter_init(&iter, self->disks);
+  while (g_hash_table_iter_next(&iter, NULL, &value)) {
+    const VdDiskAttachment *a = ((VdDisk *)value)->attachment;
+
+    n += a != NULL && a->owner->uid == uid && a->chain != NULL ? a->chain->images->len : 0;
+  }
+  return n;
+}
+
+/* Handles are few, and so are disks; a chain is long. pending: parents that are in no table yet. */
+static gboolean has_room(VdManager *self, uid_t uid, guint pending, GError **error)
+{
+  if (uid == 0 || count_parents(self, uid) + pending < VD_CHAIN_MAX_PARENTS_PER_USER)
+    return TRUE;
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_LIMIT_EXCEEDED,
+              "User %u has %d parents of images open already, the most allowed", (guint)uid,
+              VD_CHAIN_MAX_PARENTS_PER_USER);
+  return FALSE;
+}
+
 /* One level */
 
 static void look_for_parent(GTask *owned)
@@ -139,6 +173,7 @@ static void look_for_parent(GTask *owned)
   VdRelativePlaces relative = (search->rights.flags & VIRTDISK_OPEN_IGNORE_RELATIVE_PARENT_LOCATOR) != 0
                                   ? VD_RELATIVE_IGNORE
                                   : VD_RELATIVE_USE;
+  GError *error = NULL;
 
   if (vd_chain_is_complete(search->chain, &search->leaf_facts)) {
     g_task_return_pointer(task, g_steal_pointer(&search->chain), NULL);
@@ -148,6 +183,10 @@ static void look_for_parent(GTask *owned)
     g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT,
                             "the chain of %s is longer than %d images", search->leaf->display,
                             VD_CHAIN_MAX_DEPTH);
+    return;
+  }
+  if (!has_room(self, search->identity->uid, search->chain->images->len, &error)) {
+    g_task_return_error(task, error);
     return;
   }
   g_clear_pointer(&search->paths, g_ptr_array_unref);
@@ -387,7 +426,7 @@ static void on_parent_added(GObject *source, GAsyncResult *result, gpointer user
   }
 }
 
-static gboolean may_add_parent(VdHandle *handle, GError **error)
+static gboolean may_add_parent(VdManager *self, VdHandle *handle, GError **error)
 {
   VirtdiskError code = VIRTDISK_ERROR_VHD_INVALID_STATE;
   const char *wrong = NULL;
@@ -410,7 +449,7 @@ static gboolean may_add_parent(VdHandle *handle, GError **error)
     wrong = "has a chain as long as one may be";
   }
   if (wrong == NULL)
-    return TRUE;
+    return has_room(self, handle->owner->uid, 0, error);
   g_set_error(error, VIRTDISK_ERROR, code, "%s %s", handle->disk->display, wrong);
   return FALSE;
 }
@@ -426,7 +465,7 @@ static GTask *add_parent_new(VdManager *self, VdIdentity *identity, VdHandle *ha
 
   g_task_set_check_cancellable(task, FALSE);
   g_task_set_task_data(task, vd_handle_ref(handle), (GDestroyNotify)vd_handle_unref);
-  if (!may_add_parent(handle, &error)) {
+  if (!may_add_parent(self, handle, &error)) {
     g_task_return_error(task, error);
     return NULL;
   }

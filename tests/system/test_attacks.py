@@ -292,6 +292,25 @@ class Chains(Attack):
             client.detach_image(child)
             self.assertEqual((status.st_uid, status.st_mode & 0o777), (USERS["vd-first"][0], 0o600))
 
+    def test_long_chains_use_up_nobodys_descriptors(self):
+        """Each handle of a chain has a descriptor for each of its images."""
+        user, depth, handles = self.connect("vd-first"), 64, []
+        os.chmod(self.dir, 0o777)
+        user.close_handle(user.create(self.path("0.vhdx"), 4 << 20))
+        for n in range(1, depth):
+            user.close_handle(user.create(self.path(f"{n}.vhdx"), 0, parent_path=self.path(f"{n - 1}.vhdx"), open_flags=1))
+        with self.assertRaises(testbed.BusError) as refused:
+            while len(handles) < 2048 // depth:
+                handles.append(user.open(self.path(f"{depth - 1}.vhdx"), GET_INFO))
+        self.assertIn("LimitExceeded", str(refused.exception))
+        self.assertGreater(len(handles), 8)
+        held = self.bed.daemon_fds()
+        self.assertLess(held if isinstance(held, int) else len(held), 1200)
+        user.close_handle(handles.pop())
+        handles.append(user.open(self.path(f"{depth - 1}.vhdx"), GET_INFO))
+        for handle in handles:
+            user.close_handle(handle)
+
 
 class Handles(Attack):
     def test_none_is_left_to_a_caller_that_has_gone(self):
