@@ -66,7 +66,7 @@ def texts(directory):
 def program(build, name):
     """The executable of that name in the build tree, or None."""
     for top, directories, names in os.walk(build):
-        directories[:] = [d for d in directories if not d.endswith(".p") and not d.startswith("meson-")]
+        directories[:] = [d for d in directories if d != "vm" and not d.endswith(".p") and not d.startswith("meson-")]
         if name in names and os.access(os.path.join(top, name), os.X_OK):
             return os.path.join(top, name)
     return None

@@ -90,16 +90,16 @@ class TestCase(testbed.TestCase):
 
     def setUp(self):
         super().setUp()
-        self._attached = []
+        self._attached = {}
         self.addCleanup(self._detach_all)
 
     def _detach_all(self):
         """Of a test that failed: its loop devices are over files that no one can look for afterwards."""
-        for path in self._attached:
+        for device in self._attached.values():
             if self.bed.daemon is None:
                 self.bed.start_daemon()
             try:
-                self.root.detach_image(path, force=True)
+                self.root.detach_image(device, force=True)
             except testbed.BusError:
                 pass  # it was detached
 
@@ -117,12 +117,12 @@ class TestCase(testbed.TestCase):
     def attach(self, path, client=None, **opts):
         """By the route that every kernel has -> the device."""
         opts.setdefault("route", "fuse")
-        self._attached.append(path)
-        return (client or self.root).attach_image(path, **opts)[1]
+        self._attached[path] = (client or self.root).attach_image(path, **opts)[1]
+        return self._attached[path]
 
     def detach(self, path):
         self.root.detach_image(path)
-        self._attached.remove(path)
+        self._attached.pop(path)
 
     def properties(self, path):
         return self.root.properties(self.root.disk_for_path(path))

@@ -97,7 +97,7 @@ class Restarts(served.TestCase):
         os.kill(served.workers()[0], 9)
         self.bed.start_daemon()
         self.root.detach_image(path)
-        self._attached.remove(path)
+        self._attached.pop(path)
         self.assertNothingServes()
         self.assertTrue(served.has_log(path), "nobody could have emptied it")
         device = self.attach(path, read_only=True)
@@ -249,8 +249,8 @@ class Routes(served.TestCase):
         device = self.attach(path, read_only=True, route="loop")
         self.detach(path)
         self.assertEqual(served.vhdx_headers(path)[0], before, "a reader leaves no trace")
-        self._attached.append(path)
         disk, device, _ = self.root.attach_image(path)
+        self._attached[path] = device
         seen = self.root.properties(disk)
         self.assertEqual(seen["Route"], "loop", seen["RouteReason"])
         self.assertTrue(seen["RouteReason"])
@@ -294,7 +294,6 @@ class Routes(served.TestCase):
         path = self.make("dynamic")
         pending = [client.begin(testbed.ROOT, testbed.MANAGER, "AttachImage", "(sa{sv})", path, testbed.options(route="fuse"))
                    for client in (self.root, self.connect())]
-        self._attached.append(path)
         outcomes = []
         for each in pending:
             try:
@@ -303,7 +302,7 @@ class Routes(served.TestCase):
                 outcomes.append(error.name.rpartition(".")[2])
         self.assertEqual(len([outcome for outcome in outcomes if outcome.startswith("/dev/")]), 1, outcomes)
         self.assertEqual(len(served.workers()), 1)
-        self.detach(path)
+        self.root.detach_image(path)
 
 
 if __name__ == "__main__":
