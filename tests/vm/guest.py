@@ -22,7 +22,7 @@ BOOT_DEADLINE = 300  # seconds until the guest can run tests; it takes fifteen w
 PROBE_DEADLINE = 15
 SLACK = 120  # seconds beyond a test's own deadline, which the guest keeps, until the guest is taken for dead
 PASSES = 3  # boots of one test at most
-TESTS = ("images", "system", "vm", "tap.py")  # of tests/, what the guest gets to see
+TESTS = ("bench", "images", "system", "vm", "tap.py")  # of tests/, what the guest gets to see
 MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
           "fstrim.timer", "getty@tty1.service", "systemd-timesyncd.service", "systemd-networkd.service", "man-db.timer",
           "systemd-firstboot.service", "nbd-client.service", "mdmonitor.service", "exim4.service")
