@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 
 #include "util/cleanup.h"
+#include "util/offload.h"
 #include "virtdisk-enums.h"
 #include "virtdisk-error.h"
 #include "worker/protocol.h"
@@ -114,6 +115,17 @@ static void clear_source(GSource **source)
   g_clear_pointer(source, g_source_unref);
 }
 
+/* What is known at once: the image's server, which may be a user's program, is not asked on the main loop. */
+static gboolean size_of(int fd, guint64 *ret_size)
+{
+  struct statx stx;
+
+  if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &stx) < 0)
+    return FALSE;
+  *ret_size = stx.stx_size;
+  return TRUE;
+}
+
 /* Ends what the question holds; the process may go on for a moment. */
 static void close_question(Probe *probe)
 {
@@ -121,7 +133,9 @@ static void close_question(Probe *probe)
   clear_source(&probe->deadline_source);
   clear_source(&probe->cancel_source);
   vd_clear_fd(&probe->line);
-  vd_clear_fd(&probe->image_fd);
+  /* A user's FUSE server is asked by a close, and need not answer. */
+  if (probe->image_fd >= 0)
+    vd_offload_close(vd_steal_fd(&probe->image_fd));
 }
 
 static void probe_clear(Probe *probe)
@@ -155,9 +169,9 @@ static void probe_answer(Probe *probe, VdFacts *facts, GError *error)
 
 static gboolean check_size_unchanged(Probe *probe, GError **error)
 {
-  struct stat st;
+  guint64 size;
 
-  if (fstat(probe->image_fd, &st) == 0 && (guint64)st.st_size == probe->file_size)
+  if (size_of(probe->image_fd, &size) && size == probe->file_size)
     return TRUE;
   g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED,
               "the image's size changed from %" G_GUINT64_FORMAT " bytes while it was being looked at",
@@ -340,11 +354,9 @@ static gboolean start_process(Probe *probe, GError **error)
 {
   int pair[2];
   vd_autofd theirs = -1;
-  struct stat st;
 
-  if (fstat(probe->image_fd, &st) < 0)
+  if (!size_of(probe->image_fd, &probe->file_size))
     return fail_start(error, "the image's size", errno);
-  probe->file_size = (guint64)st.st_size;
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
     return fail_start(error, "socketpair", errno);
   probe->line = pair[0];
