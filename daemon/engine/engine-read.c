@@ -81,6 +81,24 @@ static void fill_read(VdPart *part, const VdLayer *layer, const VdRun *run, uint
   part->op.user = part;
 }
 
+/* Zeros, where the buffer is not ours to clear. */
+static bool read_zeros(VdRequestState *state, uint8_t *buffer, uint64_t length)
+{
+  VdPart *part = vd_state_take_part(state);
+
+  if (!part)
+    return false;
+  part->op.kind = VD_IO_READ;
+  part->op.file = VD_IO_ZERO_FILE;
+  part->op.offset = 0;
+  part->op.length = length;
+  part->op.buffer = buffer;
+  part->op.done = on_read_done;
+  part->op.user = part;
+  vd_io_submit(state->engine->io, &part->op);
+  return true;
+}
+
 static bool continues(const VdPart *part, const VdLayer *layer, const VdRun *run, const uint8_t *buffer)
 {
   return part && !run->padded && part->op.kind == VD_IO_READ && part->op.file == layer->file &&
@@ -108,7 +126,10 @@ void vd_read_step(VdRequestState *state)
     if (step != VD_STEP_DONE)
       break;
     if (run.kind == VD_RUN_ZERO) {
-      memset(buffer, 0, run.length);
+      if (!(request->flags & VD_REQUEST_REMOTE))
+        memset(buffer, 0, run.length);
+      else if (!read_zeros(state, buffer, run.length))
+        break;
     } else if (continues(open, layer, &run, buffer)) {
       open->op.length += run.length;
     } else {

@@ -34,7 +34,9 @@ typedef struct {
 typedef struct {
   VdIo io;
   VdRing *ring;
-  RingFile files[VD_IO_MAX_FILES];
+  RingFile files[VD_IO_MAX_FILES + 1];
+  uintptr_t remote; /* see vd_ring_io_set_remote() */
+  size_t remote_size, remote_stride;
 } RingIo;
 
 static void on_ring_done(VdRingOp *ring, int result, uint32_t flags);
@@ -61,19 +63,49 @@ static bool wants_thread(const RingIo *self, const RingFile *file, const VdIoOp 
          (read || (op->kind == VD_IO_WRITE && file->in_memory));
 }
 
+static bool is_remote(const RingIo *self, const VdIoOp *op)
+{
+  return (uintptr_t)op->buffer - self->remote < self->remote_size;
+}
+
+/* The kernel counts from the buffer's first byte. */
+static void prepare_remote(const RingIo *self, struct io_uring_sqe *sqe, const RingFile *file,
+                           const VdIoOp *op)
+{
+  uintptr_t at = (uintptr_t)op->buffer - self->remote + op->progress;
+  void *inside = (void *)(at % self->remote_stride);
+  int index = (int)(at / self->remote_stride);
+  unsigned left = (unsigned)(op->length - op->progress);
+
+  if (op->kind == VD_IO_WRITE)
+    io_uring_prep_write_fixed(sqe, (int)file->index, inside, left, op->offset + op->progress, index);
+  else
+    io_uring_prep_read_fixed(sqe, (int)file->index, inside, left, op->offset + op->progress, index);
+}
+
+static void prepare_transfer(const RingIo *self, struct io_uring_sqe *sqe, const RingFile *file,
+                             const VdIoOp *op)
+{
+  char *at = (char *)op->buffer + op->progress;
+  unsigned left = (unsigned)(op->length - op->progress);
+
+  if (is_remote(self, op))
+    prepare_remote(self, sqe, file, op);
+  else if (op->kind == VD_IO_WRITE)
+    io_uring_prep_write(sqe, (int)file->index, at, left, op->offset + op->progress);
+  else
+    io_uring_prep_read(sqe, (int)file->index, at, left, op->offset + op->progress);
+}
+
 static void prepare(RingIo *self, const RingFile *file, VdIoOp *op)
 {
   struct io_uring_sqe *sqe = vd_ring_sqe(self->ring, &op->ring);
-  char *at = (char *)op->buffer + op->progress;
-  unsigned left = (unsigned)(op->length - op->progress);
 
   switch (op->kind) {
   case VD_IO_READ:
   case VD_IO_READ_PADDED:
-    io_uring_prep_read(sqe, (int)file->index, at, left, op->offset + op->progress);
-    break;
   case VD_IO_WRITE:
-    io_uring_prep_write(sqe, (int)file->index, at, left, op->offset + op->progress);
+    prepare_transfer(self, sqe, file, op);
     break;
   case VD_IO_FLUSH:
   case VD_IO_TRUNCATE:
@@ -119,11 +151,11 @@ static int perform(const RingFile *file, const VdIoOp *op)
 }
 
 /* A file in memory has nothing to wait for: the copy is the whole work. */
-static bool is_immediate(const RingFile *file, const VdIoOp *op)
+static bool is_immediate(const RingIo *self, const RingFile *file, const VdIoOp *op)
 {
   if (op->kind == VD_IO_TRUNCATE)
     return true;
-  return file->in_memory && op->kind != VD_IO_PUNCH && op->length < THREAD_MIN;
+  return file->in_memory && op->kind != VD_IO_PUNCH && op->length < THREAD_MIN && !is_remote(self, op);
 }
 
 static void start(RingIo *self, VdIoOp *op)
@@ -135,7 +167,7 @@ static void start(RingIo *self, VdIoOp *op)
     return;
   }
   file->in_flight++;
-  if (is_immediate(file, op))
+  if (is_immediate(self, file, op))
     vd_ring_post(self->ring, &op->ring, perform(file, op));
   else
     prepare(self, file, op);
@@ -175,20 +207,27 @@ static bool is_transfer(const VdIoOp *op)
   return op->kind == VD_IO_READ || op->kind == VD_IO_READ_PADDED || op->kind == VD_IO_WRITE;
 }
 
-/* The file ended: what is left is zeros, or a fault. */
-static int end_of_file(VdIoOp *op)
-{
-  if (op->kind != VD_IO_READ_PADDED)
-    return -EIO;
-  memset((char *)op->buffer + op->progress, 0, op->length - op->progress);
-  return 0;
-}
-
 typedef enum { OUTCOME_DONE, OUTCOME_AGAIN, OUTCOME_BUFFERED } Outcome;
 
-/* What one completion of the kernel makes of op. */
-static Outcome judge(const VdIoFile *file, VdIoOp *op, int result)
+/* The file ended: what is left is zeros, or a fault. */
+static Outcome end_of_file(const RingIo *self, VdIoOp *op)
 {
+  if (op->kind != VD_IO_READ_PADDED) {
+    op->result = -EIO;
+  } else if (is_remote(self, op)) {
+    op->file = VD_IO_ZERO_FILE;
+    return OUTCOME_AGAIN;
+  } else {
+    memset((char *)op->buffer + op->progress, 0, op->length - op->progress);
+    op->result = 0;
+  }
+  return OUTCOME_DONE;
+}
+
+/* What one completion of the kernel makes of op. */
+static Outcome judge(const RingIo *self, VdIoOp *op, int result)
+{
+  const VdIoFile *file = &self->io.files[op->file];
   bool transfer = is_transfer(op);
 
   /* A thread of the kernel's that could not be had cancels the request. */
@@ -208,8 +247,7 @@ static Outcome judge(const VdIoFile *file, VdIoOp *op, int result)
 
   if (!ended)
     return OUTCOME_AGAIN;
-  op->result = op->kind == VD_IO_WRITE ? -EIO : end_of_file(op);
-  return OUTCOME_DONE;
+  return end_of_file(self, op);
 }
 
 static void on_ring_done(VdRingOp *ring, int result, uint32_t flags)
@@ -218,7 +256,7 @@ static void on_ring_done(VdRingOp *ring, int result, uint32_t flags)
   RingIo *self = (RingIo *)op->io;
   unsigned index = op->file;
   RingFile *file = &self->files[index];
-  Outcome outcome = judge(&self->io.files[index], op, result);
+  Outcome outcome = judge(self, op, result);
 
   file->in_flight--;
   if (outcome == OUTCOME_BUFFERED) {
@@ -298,6 +336,20 @@ VdIo *vd_ring_io_new(VdRing *ring, const int *fds, unsigned n, unsigned first_fi
   }
   vd_ring_set_prepare(ring, on_prepare, &self->io);
   return &self->io;
+}
+
+void vd_ring_io_set_remote(VdIo *io, const void *base, size_t stride, unsigned n, unsigned zero_file)
+{
+  RingIo *self = (RingIo *)io;
+  RingFile *zeros = &self->files[VD_IO_ZERO_FILE];
+
+  self->remote = (uintptr_t)base;
+  self->remote_size = stride * n;
+  self->remote_stride = stride;
+  zeros->fd = -1;
+  zeros->index = zero_file;
+  zeros->held_end = &zeros->held;
+  io->files[VD_IO_ZERO_FILE].alignment = 1;
 }
 
 void vd_ring_io_free(VdIo *io)

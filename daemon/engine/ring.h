@@ -45,4 +45,11 @@ struct io_uring *vd_ring_uring(VdRing *self);
  */
 VdIo *vd_ring_io_new(VdRing *ring, const int *fds, unsigned n, unsigned first_file, bool leaf_writable,
                      uint32_t sector_size, bool direct);
+/*
+ * Buffers that only the kernel has: those in its table of registered buffers, which are not memory of ours.
+ * The n from `base` on, `stride` bytes apart, stand for them: an op whose buffer begins there is one of
+ * READ_FIXED or WRITE_FIXED, on buffer (address - base) / stride. zero_file: where in the fixed table there
+ * is /dev/zero, for VD_IO_ZERO_FILE.
+ */
+void vd_ring_io_set_remote(VdIo *io, const void *base, size_t stride, unsigned n, unsigned zero_file);
 void vd_ring_io_free(VdIo *io);

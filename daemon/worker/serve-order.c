@@ -67,6 +67,8 @@ static bool check_transport(const VdServeSetup *setup, VdFormatError *ret_error)
   if (!vd_is_power_of_two(setup->sector_size) || setup->sector_size < 512 ||
       setup->sector_size > VD_IO_ALIGNMENT)
     return refuse(ret_error, "sector_size", setup->sector_size);
+  if ((setup->flags & VD_SERVE_ZERO_COPY) != 0 && setup->transport != VD_TRANSPORT_UBLK)
+    return refuse(ret_error, "flags", setup->flags);
   if (setup->size == 0 || setup->size > VD_MAX_RAW_SIZE || setup->size % setup->sector_size != 0)
     return refuse(ret_error, "size", setup->size);
   if (setup->offset > VD_MAX_RAW_SIZE || setup->offset % setup->sector_size != 0)

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "worker/serve.h"
 
@@ -44,6 +46,40 @@ static int set_control(VdServer *server)
              : vd_ring_set_file(server->ring, VD_SLOT_CONTROL, server->lines.control_fd);
 }
 
+/* Addresses that nothing else has, and that nobody can read or write by mistake. */
+static uint8_t *reserve(size_t size)
+{
+  void *area = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+  if (area == MAP_FAILED)
+    return NULL;
+  munlock(area, size);
+  return area;
+}
+
+/* The kernel puts the pages of each request into a table of buffers of the ring. Zeros, for what the image
+ * does not have, come from where there are nothing but zeros. */
+static int set_up_zero_copy(VdServer *server)
+{
+  const VdServeSetup *setup = &server->order.setup;
+  unsigned zero_slot = VD_SLOT_IMAGES + server->order.n_images;
+  int zeros, result;
+
+  if ((setup->flags & VD_SERVE_ZERO_COPY) == 0)
+    return 0;
+  server->remote = reserve((size_t)setup->depth * setup->max_io);
+  zeros = server->remote ? open("/dev/zero", O_RDONLY | O_CLOEXEC) : -1;
+  if (zeros < 0)
+    return -errno;
+  result = vd_ring_set_file(server->ring, zero_slot, zeros);
+  close(zeros);
+  if (result == 0)
+    result = io_uring_register_buffers_sparse(vd_ring_uring(server->ring), setup->depth);
+  if (result == 0)
+    vd_ring_io_set_remote(server->io, server->remote, setup->max_io, setup->depth, zero_slot);
+  return result;
+}
+
 static int narrow_ring(VdServer *server)
 {
   static const uint8_t basic[] = {IORING_OP_NOP,   IORING_OP_READ,      IORING_OP_WRITE,
@@ -54,6 +90,10 @@ static int narrow_ring(VdServer *server)
   memcpy(all, basic, n);
   for (unsigned i = 0; server->transport && i < server->transport->n_operations; i++)
     all[n++] = server->transport->operations[i];
+  if (server->remote) {
+    all[n++] = IORING_OP_READ_FIXED;
+    all[n++] = IORING_OP_WRITE_FIXED;
+  }
   return vd_ring_restrict(server->ring, all, n);
 }
 
@@ -63,7 +103,7 @@ bool vd_serve_make_ring(VdServer *server, VdFormatError *ret_error)
   const VdServeSetup *setup = &order->setup;
   int result;
 
-  server->ring = vd_ring_new(RING_ENTRIES, VD_SLOT_IMAGES + order->n_images);
+  server->ring = vd_ring_new(RING_ENTRIES, VD_SLOT_IMAGES + order->n_images + 1);
   if (!server->ring)
     return refuse_ring(ret_error, errno);
   server->io = vd_ring_io_new(server->ring, order->images, order->n_images, VD_SLOT_IMAGES,
@@ -74,6 +114,8 @@ bool vd_serve_make_ring(VdServer *server, VdFormatError *ret_error)
   result = set_transport(server);
   if (result == 0)
     result = set_control(server);
+  if (result == 0)
+    result = set_up_zero_copy(server);
   if (result == 0)
     result = narrow_ring(server);
   return result == 0 || refuse_ring(ret_error, -result);

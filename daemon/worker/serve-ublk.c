@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The ublk transport, in copy mode: each tag has a buffer and one command that is always either with the
- * kernel (waiting for a request) or with us (being served). A tag that the kernel gives back with ENODEV has
- * retired; when all have, the device is gone. The descriptor area is written by the kernel alone and is read
- * once for each request. Never commits less than a whole request.
+ * The ublk transport, in copy mode: each tag has a buffer; or without copies: each tag has a place in the
+ * ring's table of buffers, where the kernel puts its own. And each has one command that is always either with
+ * the kernel (waiting for a request) or with us (being served). A tag that the kernel gives back with ENODEV
+ * has retired; when all have, the device is gone. The descriptor area is written by the kernel alone and is
+ * read once for each request. Never commits less than a whole request.
  */
 #include <errno.h>
 #include <string.h>
@@ -21,7 +22,8 @@ typedef struct {
   VdServer *server;
   int32_t result; /* of the request that ends: goes with the command */
   uint16_t number;
-  uint8_t *buffer;
+  bool early;      /* its request waits for the images to be open */
+  uint8_t *buffer; /* zero copy: no memory, but what stands for the kernel's */
 } Tag;
 
 typedef struct {
@@ -85,7 +87,10 @@ static void command(Tag *tag, uint32_t operation)
   struct io_uring_sqe *sqe = vd_ring_sqe(tag->server->ring, &tag->op);
   VdUblkIoCommand command = {.tag = tag->number, .result = tag->result};
 
-  command.addr = (uint64_t)(uintptr_t)tag->buffer;
+  if (tag->server->remote)
+    sqe->addr = tag->number; /* where the next request's pages are to be put */
+  else
+    command.addr = (uint64_t)(uintptr_t)tag->buffer;
   sqe->opcode = IORING_OP_URING_CMD;
   sqe->flags = IOSQE_FIXED_FILE;
   sqe->fd = VD_SLOT_TRANSPORT;
@@ -107,6 +112,13 @@ static void on_request_done(VdRequest *request, int result)
   commit(tag, result < 0 ? result : tag->result);
 }
 
+static void submit(Tag *tag)
+{
+  if (tag->server->remote)
+    tag->request.flags |= VD_REQUEST_REMOTE;
+  vd_server_submit(tag->server, &tag->request);
+}
+
 static void serve_tag(Ublk *self, Tag *tag)
 {
   /* The kernel's memory: what is checked must be what is used. */
@@ -116,9 +128,9 @@ static void serve_tag(Ublk *self, Tag *tag)
   if (!vd_ublk_fill_request(&descriptor, &self->server->order.setup, &tag->request, &tag->result))
     commit(tag, tag->result);
   else if (!self->server->engine)
-    commit(tag, -EIO);
+    tag->early = true;
   else
-    vd_server_submit(self->server, &tag->request);
+    submit(tag);
 }
 
 /* res: 0: a request is in the descriptor. Below: the tag has retired (ENODEV), or it is lost to us, since the
@@ -182,14 +194,11 @@ static bool ublk_prepare(VdServer *server, VdFormatError *ret_error)
 {
   static Ublk self;
   const VdServeSetup *setup = &server->order.setup;
-  uint8_t *buffers = vd_serve_memory((size_t)setup->depth * setup->max_io);
+  uint8_t *buffers = server->remote ? server->remote : vd_serve_memory((size_t)setup->depth * setup->max_io);
   void *area = mmap(NULL, round_to_page(setup->depth * sizeof(VdUblkDescriptor)), PROT_READ,
                     MAP_SHARED | MAP_POPULATE, server->order.transport_fd, 0);
   int result;
 
-  if ((setup->flags & VD_SERVE_ZERO_COPY) != 0)
-    return vd_format_error_set(ret_error, VIRTDISK_ERROR_NOT_SUPPORTED, 0, "",
-                               "this worker does not serve ublk by zero copy");
   if (!buffers || area == MAP_FAILED)
     return refuse(ret_error, !buffers ? "buffers" : "descriptors", errno);
   server->transport_state = &self;
@@ -206,7 +215,19 @@ static bool ublk_prepare(VdServer *server, VdFormatError *ret_error)
   return result == 0 || refuse(ret_error, "the first commands", -result);
 }
 
-static void ublk_start(VdServer *server) {}
+/* Linux from 6.16 sends a successor what comes anew as soon as it has all the first commands. */
+static void ublk_start(VdServer *server)
+{
+  Ublk *self = server->transport_state;
+
+  for (unsigned i = 0; i < self->n_tags; i++) {
+    Tag *tag = &self->tags[i];
+
+    if (tag->early)
+      submit(tag);
+    tag->early = false;
+  }
+}
 
 static bool ublk_is_untouched(const VdServer *server)
 {

@@ -70,6 +70,8 @@ struct VdServer {
   VdServeOrder order;
   const VdServeTransport *transport;
   void *transport_state; /* the transport's own */
+  /* Zero copy: addresses that stand for the kernel's buffers, depth of max_io bytes; no memory is there. */
+  uint8_t *remote;
   VdRing *ring;
   VdIo *io;
   VdPages *pages;
