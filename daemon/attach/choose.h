@@ -32,6 +32,10 @@ typedef struct {
   /* Its worker is gone: another one takes over, and who waits goes on. In a thread; may block. NULL: there is
    * no worker. */
   gboolean (*recover)(const VdAttachment *attachment, GError **error);
+  /* Its worker, which serves well, is to be replaced: it ends as gently as the kernel lets it, or stays and
+   * is ended by recover, which comes next. In a thread; may block. NULL: it is not replaced while it serves.
+   */
+  void (*retire)(const VdAttachment *attachment);
   /* The image has another size, bytes, which whoever serves it knows: the kernel is told. Partitions stay. In
    * a thread; may block. Errors: NOT_SUPPORTED, BUSY, IO. NULL: it cannot be. */
   gboolean (*resize)(const VdAttachment *attachment, guint64 size, GError **error);

@@ -39,7 +39,7 @@ typedef struct {
   const int *images;         /* leaf first; open for writing where the leaf is written */
   gsize n_images;            /* 1 to VD_MAX_CHAIN */
   guint64 skip;              /* bytes of the virtual disk before the device's first (RestrictedOffset) */
-  gboolean zero_copy; /* ublk: if the kernel can; a worker taken over could then show the kernel's memory */
+  gboolean zero_copy; /* by ublk, or not at all; a worker taken over could then show the kernel's memory */
 } VdServedSpec;
 
 /* Everything an attachment needs; a plain struct of facts and wishes. All pointers are borrowed during the

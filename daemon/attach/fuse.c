@@ -29,6 +29,10 @@ static gboolean fuse_suits(const VdAttachSpec *spec, char **ret_why)
     *ret_why = g_strdup("there is no worker to serve it");
     return FALSE;
   }
+  if (spec->served.zero_copy) {
+    *ret_why = g_strdup("FUSE has no zero copy");
+    return FALSE;
+  }
   fuse = vd_fuse_open();
   if (fuse < 0) {
     *ret_why = g_strdup_printf("/dev/fuse cannot be opened: %s", g_strerror(errno));

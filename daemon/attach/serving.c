@@ -155,14 +155,13 @@ static gboolean reopen(VdServingImage *image, gboolean writable, GError **error)
 }
 
 /* Worker and service take turns with these; only one thread makes a worker at a time. */
-static gboolean list_images(VdServing *self, int *ret_fds, GError **error)
+static gboolean open_images(VdServing *self, GError **error)
 {
   for (gsize i = 0; i < self->n_images; i++) {
     gboolean writable = i == 0 && (self->setup.flags & VD_SERVE_WRITABLE) != 0;
 
     if (self->images[i].fd < 0 && !reopen(&self->images[i], writable, error))
       return FALSE;
-    ret_fds[i] = self->images[i].fd;
   }
   return TRUE;
 }
@@ -193,12 +192,15 @@ static void set_service(VdServing *self, VdService *service)
 gboolean vd_serving_start_worker(VdServing *self, int transport_fd, guint32 flags, GCancellable *cancellable,
                                  GError **error)
 {
-  g_autofree int *images = g_new(int, self->n_images);
+  g_autofree int *images = NULL;
   g_autofree VdServiceSpec *spec = g_new0(VdServiceSpec, 1);
   g_autoptr(VdService) service = NULL;
 
-  if (!list_images(self, images, error))
+  if (!open_images(self, error))
     return FALSE;
+  images = g_new(int, self->n_images);
+  for (gsize i = 0; i < self->n_images; i++)
+    images[i] = self->images[i].fd;
   *spec = (VdServiceSpec){.program = self->program,
                           .user_argument = self->user_argument,
                           .socket_path = self->socket_path,
@@ -241,6 +243,16 @@ static gboolean take_files(VdServing *self, VdService *service, GError **error)
   return taken;
 }
 
+/* The program was replaced since the worker was started. */
+static gboolean is_replaced(const VdServing *self, VdService *service)
+{
+  g_autofree char *link = g_strdup_printf("/proc/%d/exe", (int)vd_service_pid(service));
+  struct stat running, installed;
+
+  return stat(link, &running) == 0 && stat(self->program, &installed) == 0 &&
+         (running.st_dev != installed.st_dev || running.st_ino != installed.st_ino);
+}
+
 gboolean vd_serving_find_worker(VdServing *self, GError **error)
 {
   g_autoptr(VdService) service = vd_service_connect(self->socket_path, error);
@@ -249,12 +261,13 @@ gboolean vd_serving_find_worker(VdServing *self, GError **error)
   if (service == NULL)
     return FALSE;
   /* It serves all the same; only a successor of it cannot be had, or not so easily. */
-  if (vd_service_is_foreign(service))
-    g_warning("the worker of %s (pid %d) is of another version, and goes on", self->tag,
-              (int)vd_service_pid(service));
-  else if (!take_files(self, service, &cause))
+  if (vd_service_is_foreign(service) && !open_images(self, &cause))
+    g_warning("the worker of %s (pid %d) is of another version, and goes on: %s", self->tag,
+              (int)vd_service_pid(service), cause->message);
+  else if (!vd_service_is_foreign(service) && !take_files(self, service, &cause))
     g_warning("the worker of %s (pid %d) does not give its files: %s", self->tag,
               (int)vd_service_pid(service), cause->message);
+  self->outdated = cause == NULL && (vd_service_is_foreign(service) || is_replaced(self, service));
   set_service(self, g_steal_pointer(&service));
   return TRUE;
 }

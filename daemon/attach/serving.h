@@ -25,11 +25,12 @@ typedef struct {
   gsize n_images;
   /* Known as the device comes to be; changed by the thread that attaches or finds it, before others see it.
    */
-  guint32 ublk_id; /* VD_UBLK_ANY_ID: none */
-  char *name;      /* loop3, ublkb0; or NULL */
-  guint64 diskseq; /* 0: not yet */
-  gboolean found;  /* the descriptors were a worker's, and their locks an earlier service's */
-  GMutex lock;     /* of what follows */
+  guint32 ublk_id;   /* VD_UBLK_ANY_ID: none */
+  char *name;        /* loop3, ublkb0; or NULL */
+  gboolean outdated; /* the worker that was found is of another program than the next, which can be made */
+  guint64 diskseq;   /* 0: not yet */
+  gboolean found;    /* the descriptors were a worker's, and their locks an earlier service's */
+  GMutex lock;       /* of what follows */
   VdService *service;
   int fuse_fd; /* the connection of the mount; -1: none */
   pid_t pid;   /* of the worker as the record has it */

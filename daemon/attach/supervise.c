@@ -96,6 +96,14 @@ static void recover_in_thread(GTask *task, gpointer source, gpointer data, GCanc
     g_task_return_error(task, error);
 }
 
+static void replace_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  const VdSupervisor *self = data;
+
+  self->route->retire(self->attachment);
+  recover_in_thread(task, source, data, cancellable);
+}
+
 static void on_recovered(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   VdSupervisor *self = g_task_get_task_data(G_TASK(result));
@@ -148,6 +156,11 @@ static void attempt(VdSupervisor *self)
   self->failed(self->user_data);
 }
 
+static gboolean wants_another(const VdSupervisor *self)
+{
+  return self->attachment->serving->outdated && self->route->retire != NULL && !is_over(self);
+}
+
 VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attachment,
                                 void (*failed)(gpointer user_data), gpointer user_data)
 {
@@ -157,6 +170,11 @@ VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attach
   self->attachment = vd_attachment_copy(attachment);
   self->failed = failed;
   self->user_data = user_data;
+  if (wants_another(self)) {
+    g_message("the worker of %s is of an earlier program: the next takes over", attachment->path);
+    run(self, replace_in_thread, on_recovered);
+    return self;
+  }
   watch(self);
   if (self->service == NULL)
     attempt(self);

@@ -19,7 +19,7 @@
 typedef struct VdSupervisor VdSupervisor;
 
 /* failed: called once, as the device is given up; its end is told by others. A device without worker gets one
- * at once. */
+ * at once, and so does one whose worker is of an earlier program, where its route can retire it. */
 VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attachment,
                                 void (*failed)(gpointer user_data), gpointer user_data);
 /* No worker is made and nobody is called any more. */

@@ -15,6 +15,8 @@
 
 /* The kernel lets go of the dead worker in its own time, and says nothing when it has. */
 #define QUIESCE_DEADLINE_MS 10000
+/* From rest to the worker's end. */
+#define RETIRE_DEADLINE_MS 5000
 #define FIRST_PAUSE_MS 5
 #define LONGEST_PAUSE_MS 250
 
@@ -71,6 +73,27 @@ gboolean vd_ublk_recover(const VdAttachment *attachment, GError **error)
   serving->setup.max_io = info.max_io_buf_bytes;
   return start_recovery(control, serving->ublk_id, error) && start_successor(serving, error) &&
          end_recovery(control, serving->ublk_id, error);
+}
+
+/* Where the kernel can hold requests back the worker finishes those it has and closes the image; elsewhere it
+ * is killed in the midst, and its requests are sent to the next one again. */
+void vd_ublk_retire(const VdAttachment *attachment)
+{
+  VdServing *serving = attachment->serving;
+  g_autoptr(VdUblkControl) control = vd_ublk_control_open(NULL);
+  g_autoptr(VdService) service = vd_serving_get_service(serving);
+  VdUblkInfo info;
+  int result;
+
+  if (control == NULL || service == NULL || vd_ublk_get_info(control, serving->ublk_id, &info) < 0 ||
+      info.ublksrv_flags != vd_ublk_mark(serving->tag) || (info.flags & VD_UBLK_F_QUIESCE) == 0)
+    return;
+  result = vd_ublk_quiesce(control, serving->ublk_id);
+  if (result < 0)
+    g_message("ublkb%u does not come to rest: %s", serving->ublk_id, g_strerror(-result));
+  else if (vd_service_wait(service, RETIRE_DEADLINE_MS, NULL, NULL))
+    g_message("the worker of %s (pid %d) has closed the image for the next one", attachment->path,
+              (int)vd_service_pid(service));
 }
 
 /* Whoever waits gets an error, and the disk goes away. */

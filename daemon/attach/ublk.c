@@ -65,7 +65,13 @@ static gboolean ublk_suits(const VdAttachSpec *spec, char **ret_why)
     *ret_why = g_strdup("this kernel's ublk driver cannot replace a worker");
     return FALSE;
   }
-  *ret_why = g_strdup("A worker serves the image through the kernel's ublk driver");
+  if (spec->served.zero_copy && (vd_ublk_control_features(control) & VD_UBLK_F_AUTO_BUF_REG) == 0) {
+    *ret_why = g_strdup("this kernel's ublk driver has no zero copy (Linux 6.16 has it)");
+    return FALSE;
+  }
+  *ret_why = g_strdup(spec->served.zero_copy
+                          ? "A worker serves the image through the kernel's ublk driver, without copying"
+                          : "A worker serves the image through the kernel's ublk driver");
   return TRUE;
 }
 
@@ -184,6 +190,11 @@ static gboolean add_device(VdUblkControl *control, const VdAttachSpec *spec, VdS
   serving->ublk_id = info.dev_id;
   if ((info.flags & NEEDED_FLAGS) != NEEDED_FLAGS) {
     vd_ublk_set_error(error, info.dev_id, "the kernel's driver cannot replace a worker", -EOPNOTSUPP);
+    return FALSE;
+  }
+  if (spec->served.zero_copy && (info.flags & VD_UBLK_F_AUTO_BUF_REG) == 0) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED,
+                "ublkb%u: the kernel's driver does not grant zero copy", info.dev_id);
     return FALSE;
   }
   serving->setup.depth = info.queue_depth;
@@ -386,6 +397,7 @@ const VdRoute vd_route_ublk = {
     .is_live = ublk_is_live,
     .reclaim = vd_ublk_reclaim,
     .recover = vd_ublk_recover,
+    .retire = vd_ublk_retire,
     .resize = vd_ublk_resize,
     .give_up = vd_ublk_give_up,
     .scan = vd_ublk_scan,

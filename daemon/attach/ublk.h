@@ -14,6 +14,7 @@ gboolean vd_ublk_release(const VdAttachment *attachment, VdDetachMode mode, GCan
 void vd_ublk_abandon(VdAttachment *attachment);
 void vd_ublk_reclaim(const VdAttachment *attachment);
 gboolean vd_ublk_recover(const VdAttachment *attachment, GError **error);
+void vd_ublk_retire(const VdAttachment *attachment);
 void vd_ublk_give_up(const VdAttachment *attachment);
 void vd_ublk_scan(const char *rundir, GPtrArray *ret_found);
 
