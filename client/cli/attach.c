@@ -33,8 +33,8 @@ static const GOptionEntry entries[] = {
     {"no-automount", 0, 0, G_OPTION_ARG_NONE, &given.no_automount, "Ask the desktop not to mount it", NULL},
     {"route", 0, 0, G_OPTION_ARG_STRING, &given.route, "loop, ublk or fuse; by default the best there is",
      "ROUTE"},
-    {"zero-copy", 0, 0, G_OPTION_ARG_NONE, &given.zero_copy, "With ublk: spare a copy where the kernel can",
-     NULL},
+    {"zero-copy", 0, 0, G_OPTION_ARG_NONE, &given.zero_copy,
+     "With ublk: spare a copy; fails where the kernel cannot", NULL},
     {NULL},
 };
 

@@ -288,7 +288,7 @@ void virtdisk_attach_parameters_set_route(VirtdiskAttachParameters *parameters, 
 /**
  * virtdisk_attach_parameters_set_zero_copy:
  * @parameters: the parameters
- * @zero_copy: with ublk: data do not pass through the worker's memory, where the kernel can
+ * @zero_copy: with ublk: data do not pass through the worker's memory, or the attach fails
  */
 void virtdisk_attach_parameters_set_zero_copy(VirtdiskAttachParameters *parameters, gboolean zero_copy);
 /**
