@@ -2,11 +2,13 @@
 // Each workload on each format: the power is cut at every moment, with every prefix of what was written, and
 // with choices of it that are reordered and torn within what no flush has made durable. Every state that is
 // left must open, hold what was flushed, hold nothing that was never written there, and please our checker
-// and, where it knows the format, qemu-img. Then the same workload with each of its operations failing once.
+// and, where it knows the format, qemu-img. The same once more while such a state is opened. Then the same
+// workload with each of its operations failing once, and files that end too early.
 //
-// VIRTDISK_CRASH_STATES: states of one workload on one format (default 60).
+// VIRTDISK_CRASH_STATES: states of one workload on one format (default 24).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -30,7 +32,13 @@ struct Workload {
   std::string name;
   void (*run)(Driver &driver, const Format &format);
   bool changes_map; // makes no sense for raw images
+  bool small;       // done for large disks too
 };
+
+void PrintTo(const std::tuple<Format, Workload> &pair, std::ostream *out)
+{
+  *out << std::get<1>(pair).name << " on " << std::get<0>(pair).name;
+}
 
 uint64_t grain(const Format &format)
 {
@@ -111,8 +119,8 @@ void log_wrap(Driver &driver, const Format &format)
 // Every block, one after the other, whole: the file grows to its end.
 void growth(Driver &driver, const Format &format)
 {
-  for (uint64_t at = 0; at < format.size; at += 256 * KiB) {
-    driver.write(at, std::min(format.size - at, 256 * KiB));
+  for (uint64_t at = 0; at < std::min(format.size, 8 * MiB); at += 256 * KiB) {
+    driver.write(at, 256 * KiB);
     if (at % (2 * MiB) == 0)
       driver.flush();
   }
@@ -125,28 +133,80 @@ void durable(Driver &driver, const Format &format)
   driver.flush();
 }
 
+// The space of blocks that were given back goes to others, which are written in part.
+void recycle(Driver &driver, const Format &format)
+{
+  uint64_t block = std::max<uint64_t>(format.block_size, 512 * KiB), blocks = format.size / block;
+
+  for (uint64_t i = 0; i < blocks / 2; i++)
+    driver.write(i * block, std::min<uint64_t>(block, MiB));
+  driver.flush();
+  for (int round = 0; round < 6; round++) {
+    uint64_t gone = driver.random() % blocks, fresh = driver.random() % blocks;
+
+    driver.zero(gone * block, block, round % 2 ? VD_OP_DISCARD : VD_OP_WRITE_ZEROES);
+    driver.write(fresh * block + driver.random() % 32 * grain(format), 2 * grain(format));
+    if (round % 3 == 2)
+      driver.flush();
+    driver.write((fresh + 1) % blocks * block + 64 * KiB, 4 * grain(format));
+    driver.write(gone * block + 128 * KiB, grain(format));
+  }
+  driver.flush();
+}
+
+// So many changes of the map that the log goes round, and nobody asks for a flush.
+void unflushed(Driver &driver, const Format &format)
+{
+  uint64_t block = std::max<uint64_t>(format.block_size, 64 * KiB), blocks = format.size / block;
+
+  driver.write(0, 64 * KiB);
+  driver.flush();
+  for (uint64_t number = 1; number < std::min<uint64_t>(blocks, 150); number++) {
+    driver.write(number * block + number * grain(format), grain(format));
+    driver.drain();
+  }
+  for (int i = 0; i < 300; i++) {
+    uint64_t number = 1 + static_cast<uint64_t>(i) % (blocks - 1);
+
+    if (i % 2)
+      driver.write(number * block + static_cast<uint64_t>(i) * grain(format) % block, grain(format));
+    else if (i % 4 == 0)
+      driver.zero((number + 2) % (blocks - 1) * block + block, block, VD_OP_WRITE_ZEROES);
+    driver.drain();
+  }
+}
+
 const Workload workloads[] = {
-    {"Allocate", allocate, true}, {"Overwrite", overwrite, false}, {"Scattered", scattered, false},
-    {"Discard", discard, false},  {"LogWrap", log_wrap, true},     {"Growth", growth, true},
-    {"Durable", durable, false},
+    {"Allocate", allocate, true, true},    {"Overwrite", overwrite, false, false},
+    {"Scattered", scattered, false, true}, {"Discard", discard, false, false},
+    {"Recycle", recycle, true, true},      {"LogWrap", log_wrap, true, false},
+    {"Growth", growth, true, false},       {"Unflushed", unflushed, true, false},
+    {"Durable", durable, false, false},
 };
 
 const Format formats[] = {
     {"Raw", VIRTDISK_DEVICE_RAW, VIRTDISK_SUBTYPE_FIXED, 6 * MiB, 0, 512},
     {"VhdDynamic", VIRTDISK_DEVICE_VHD, VIRTDISK_SUBTYPE_DYNAMIC, 6 * MiB, 512 * KiB, 512},
     {"VhdChild", VIRTDISK_DEVICE_VHD, VIRTDISK_SUBTYPE_DIFFERENCING, 6 * MiB, 512 * KiB, 512},
+    {"VhdUnaligned", VIRTDISK_DEVICE_VHD, VIRTDISK_SUBTYPE_DYNAMIC, 6 * MiB, 512 * KiB, 512, true},
+    {"VhdChild2M", VIRTDISK_DEVICE_VHD, VIRTDISK_SUBTYPE_DIFFERENCING, 8 * MiB, 2 * MiB, 512},
     {"VhdxDynamic", VIRTDISK_DEVICE_VHDX, VIRTDISK_SUBTYPE_DYNAMIC, 8 * MiB, 1 * MiB, 512},
     {"VhdxDynamic4k", VIRTDISK_DEVICE_VHDX, VIRTDISK_SUBTYPE_DYNAMIC, 8 * MiB, 2 * MiB, 4096},
+    {"VhdxManyBlocks", VIRTDISK_DEVICE_VHDX, VIRTDISK_SUBTYPE_DYNAMIC, 160 * MiB, 1 * MiB, 512},
+    {"VhdxDynamic32M", VIRTDISK_DEVICE_VHDX, VIRTDISK_SUBTYPE_DYNAMIC, 96 * MiB, 32 * MiB, 512},
+    {"VhdxChild32M", VIRTDISK_DEVICE_VHDX, VIRTDISK_SUBTYPE_DIFFERENCING, 96 * MiB, 32 * MiB, 512},
     {"VhdxFixed", VIRTDISK_DEVICE_VHDX, VIRTDISK_SUBTYPE_FIXED, 6 * MiB, 1 * MiB, 512},
     {"VhdxChild", VIRTDISK_DEVICE_VHDX, VIRTDISK_SUBTYPE_DIFFERENCING, 8 * MiB, 1 * MiB, 512},
     {"VhdxChild4k", VIRTDISK_DEVICE_VHDX, VIRTDISK_SUBTYPE_DIFFERENCING, 8 * MiB, 2 * MiB, 4096},
 };
 
-size_t states_wanted()
+// Of a large disk each state costs more: there are fewer of them.
+size_t states_wanted(const Format &format)
 {
   const char *wish = getenv("VIRTDISK_CRASH_STATES");
+  size_t states = wish != nullptr ? static_cast<size_t>(atol(wish)) : 24;
 
-  return wish != nullptr ? static_cast<size_t>(atol(wish)) : 60;
+  return std::max<size_t>(8, states * 8 * MiB / std::max<size_t>(8 * MiB, format.size));
 }
 
 bool is_child(const Format &format)
@@ -164,18 +224,15 @@ const Images &images_of(const Format &format)
 }
 
 // Our checker: nothing that is worse than a log to replay, a leak, or a damaged second copy.
-std::string checked(const vd_sim::Image &leaf, const Format &format)
+std::string checked(int fd, const Format &format)
 {
-  int fd = leaf.to_memfd();
   VdReader reader;
   VdCheckSummary summary = {};
   VdFormatError error = {};
   std::string said;
 
-  if (format.device_id == VIRTDISK_DEVICE_RAW) {
-    close(fd);
+  if (format.device_id == VIRTDISK_DEVICE_RAW)
     return "";
-  }
   auto sink = [](void *user, const VdFault *fault) {
     if (fault->kind == VD_FAULT_SERIOUS)
       *static_cast<std::string *>(user) += std::string(fault->error.text) + "; ";
@@ -183,7 +240,6 @@ std::string checked(const vd_sim::Image &leaf, const Format &format)
   if (!vd_reader_init(&reader, fd, &error) ||
       !vd_check(&reader, format.device_id, sink, &said, &summary, &error))
     said += error.text;
-  close(fd);
   return said;
 }
 
@@ -203,6 +259,13 @@ std::string qemu_checked(const vd_sim::Image &leaf, const Format &format)
   // 63: no checks for the format; 127: no qemu-img.
   int code = WEXITSTATUS(status);
   return code == 0 || code == 63 || code == 127 ? "" : "qemu-img check ends with " + std::to_string(code);
+}
+
+// A VHD says nothing of its end when the trailer is gone: blocks that are cut off read as zeros. A raw image
+// is as long as it is.
+bool tells_of_lost_blocks(const Format &format)
+{
+  return format.device_id == VIRTDISK_DEVICE_VHDX;
 }
 
 class Crash : public testing::TestWithParam<std::tuple<Format, Workload>>
@@ -230,12 +293,24 @@ protected:
     return static_cast<unsigned>(files.size());
   }
 
+  std::vector<vd_sim::Image> files_of(vd_sim::Io &sim)
+  {
+    std::vector<vd_sim::Image> files;
+
+    for (unsigned i = 0; i < images_of(format()).files.size(); i++)
+      files.push_back(sim.image(i));
+    return files;
+  }
+
   // Opens what is left and compares. Returns "" or what is wrong.
   std::string judge(const Model &model, const std::vector<vd_sim::Image> &files, size_t position,
                     bool writable)
   {
     vd_sim::Io sim;
     unsigned n = add_all(sim, files);
+    std::string said = checked(sim.fd(0), format());
+    if (!said.empty())
+      return "the checker says: " + said;
     Disk disk(sim, format(), n, writable);
 
     if (!disk.ok())
@@ -243,55 +318,83 @@ protected:
     std::vector<uint8_t> all = disk.read_all();
     if (all.empty())
       return "it cannot be read";
-    std::string said = model.judge(all, position);
+    said = model.judge(all, position);
     if (said.empty() && writable && disk.close() != 0)
       said = "it cannot be closed";
     if (said.empty() && writable)
-      said = checked(sim.image(0), format());
+      said = checked(sim.fd(0), format());
     return said;
   }
-};
 
-TEST_P(Crash, PowerCutAtEveryMoment)
-{
-  const Images &images = images_of(format());
-  vd_sim::Io sim({11});
-  Model model(format().size);
-  unsigned n = add_all(sim, images.files), count = 0;
-
-  set_initial(model);
+  // Runs the workload; closed: to the end of the session.
+  void record(vd_sim::Io &sim, Model &model, bool closed)
   {
+    const Images &images = images_of(format());
+    unsigned n = add_all(sim, images.files);
+
+    set_initial(model);
     Disk disk(sim, format(), n, true);
     ASSERT_TRUE(disk.ok()) << disk.error();
     Driver driver(sim, disk, model, 3, 12);
     workload().run(driver, format());
     ASSERT_TRUE(driver.drain());
-    EXPECT_EQ(driver.failures, 0u);
-    EXPECT_EQ(disk.close(), 0);
+    if (closed) {
+      EXPECT_EQ(driver.failures, 0u);
+      EXPECT_EQ(disk.close(), 0);
+    }
   }
+};
+
+TEST_P(Crash, PowerCutAtEveryMoment)
+{
+  vd_sim::Io sim({11});
+  Model model(format().size);
+  unsigned count = 0;
+
+  ASSERT_NO_FATAL_FAILURE(record(sim, model, true));
   EXPECT_EQ(sim.changed_in_flight(), 0u);
-  ASSERT_EQ(judge(model, {[&] {
-                    std::vector<vd_sim::Image> files;
-                    for (unsigned i = 0; i < n; i++)
-                      files.push_back(sim.image(i));
-                    return files;
-                  }()},
-                  never, false),
-            "");
+  ASSERT_EQ(judge(model, files_of(sim), never, false), "");
   vd_sim::Cuts cuts;
-  cuts.most = states_wanted();
+  cuts.most = states_wanted(format());
   sim.for_each_cut(cuts, [&](const vd_sim::Cut &cut, std::vector<vd_sim::Image> &files) {
     if (HasFailure())
       return;
     std::string said = judge(model, files, cut.position, count % 3 != 0);
-    if (said.empty())
-      said = checked(files[0], format());
     if (said.empty() && count % 24 == 5)
       said = qemu_checked(files[0], format());
     EXPECT_EQ(said, "") << vd_sim::describe(cut) << ", state " << count;
     count++;
   });
-  EXPECT_GT(count, 10u);
+  EXPECT_GE(count, std::min<size_t>(8, states_wanted(format())));
+}
+
+// What a power cut left is being mended (the log replayed, the trailer put in its place) when it is cut
+// again.
+TEST_P(Crash, PowerCutWhileItIsOpened)
+{
+  vd_sim::Io sim({11});
+  Model model(format().size);
+  size_t outer = std::max<size_t>(2, states_wanted(format()) / 12);
+
+  ASSERT_NO_FATAL_FAILURE(record(sim, model, false));
+  std::mt19937_64 random(17);
+  for (size_t i = 0; i < outer && !HasFailure(); i++) {
+    size_t position = sim.log().size() * (i + 1) / outer;
+    vd_sim::Cut cut = {position, vd_sim::Cut::Kept::chosen, random(), 512};
+    vd_sim::Io opening({i + 1});
+    unsigned n = add_all(opening, sim.state(cut)), count = 0;
+    Disk disk(opening, format(), n, true);
+
+    ASSERT_TRUE(disk.ok()) << disk.error() << ", " << vd_sim::describe(cut);
+    vd_sim::Cuts cuts;
+    cuts.most = states_wanted(format()) / 4;
+    opening.for_each_cut(cuts, [&](const vd_sim::Cut &second, std::vector<vd_sim::Image> &files) {
+      if (HasFailure())
+        return;
+      EXPECT_EQ(judge(model, files, position, count++ % 2 == 0), "")
+          << vd_sim::describe(cut) << "; then, while it is opened, " << vd_sim::describe(second);
+    });
+  }
 }
 
 // A fault at the nth operation; afterwards there is room again.
@@ -316,27 +419,156 @@ TEST_P(Crash, EveryOperationFailsOnce)
     ASSERT_TRUE(driver.drain()) << "requests hang after operation " << nth << " failed";
     failed_somewhere += driver.failures > 0;
     operations = std::max(operations, sim.operations());
-    stride = std::max<uint64_t>(1, operations / std::max<size_t>(1, states_wanted() / 2));
+    stride = std::max<uint64_t>(1, operations / std::max<size_t>(1, states_wanted(format()) / 2));
     sim.clear_faults();
-    // It works again: what is written now is there.
+    // It works again: what is written now is there. But after a flush that failed nothing is promised.
     unsigned before = driver.failures;
-    driver.write(0, 64 * KiB);
-    driver.flush();
+    if (!sim.has_lost())
+      driver.write(0, 64 * KiB);
     ASSERT_TRUE(driver.drain());
     EXPECT_EQ(driver.failures, before) << "operation " << nth << " failed, and it does not work again";
+    driver.flush();
+    ASSERT_TRUE(driver.drain());
+    EXPECT_EQ(driver.failures, before + sim.has_lost()) << "operation " << nth << " failed";
     std::vector<uint8_t> all = disk.read_all();
     ASSERT_FALSE(all.empty()) << "operation " << nth;
     EXPECT_EQ(model.judge(all, never), "") << "operation " << nth << " failed";
-    EXPECT_EQ(disk.close(), 0) << "operation " << nth;
-    std::vector<vd_sim::Image> files;
-    for (unsigned i = 0; i < n; i++)
-      files.push_back(sim.image(i));
-    EXPECT_EQ(judge(model, files, never, nth % 2 == 0), "") << "operation " << nth << " failed";
-    EXPECT_EQ(checked(files[0], format()), "") << "operation " << nth << " failed";
+    if (!sim.has_lost()) {
+      EXPECT_EQ(disk.close(), 0) << "operation " << nth;
+    }
+    std::vector<vd_sim::Image> files = files_of(sim);
+    EXPECT_EQ(judge(model, files, never, sim.has_lost() || nth % 2 == 0), "")
+        << "operation " << nth << " failed";
     if (HasFailure())
       return;
   }
   EXPECT_GT(failed_somewhere, 0u) << "no failure reached a request";
+}
+
+// What a flush that failed has lost is lost; later ones must not say that it is there.
+TEST_P(Crash, PowerCutAfterAFlushThatFailed)
+{
+  const size_t step = format().size > 8 * MiB ? 4 : 1;
+
+  for (size_t nth = 0; nth < 14; nth += step + nth / 2) {
+    vd_sim::Io sim({nth + 1});
+    Model model(format().size);
+
+    sim.fail(nth, EIO, VD_IO_FLUSH);
+    ASSERT_NO_FATAL_FAILURE(record(sim, model, false));
+    if (!sim.has_lost())
+      return;
+    vd_sim::Cuts cuts;
+    cuts.choices = 1;
+    cuts.most = std::max<size_t>(3, states_wanted(format()) / 8);
+    sim.for_each_cut(cuts, [&](const vd_sim::Cut &cut, std::vector<vd_sim::Image> &files) {
+      if (HasFailure())
+        return;
+      EXPECT_EQ(judge(model, files, cut.position, true), "")
+          << "flush " << nth << " failed; " << vd_sim::describe(cut);
+    });
+  }
+}
+
+// Each operation of mending what a power cut left fails once: the image opens the next time.
+TEST_P(Crash, EveryOperationOfOpeningFails)
+{
+  const int errors[] = {EIO, ENOSPC};
+  vd_sim::Io sim({11});
+  Model model(format().size);
+
+  ASSERT_NO_FATAL_FAILURE(record(sim, model, false));
+  size_t position = sim.log().size() * 2 / 3;
+  std::vector<vd_sim::Image> left = sim.state({position, vd_sim::Cut::Kept::completed, 0, 512});
+  uint64_t operations = 1, stride = 1;
+  for (uint64_t nth = 0; nth < operations && !HasFailure(); nth += stride) {
+    vd_sim::Io opening({nth + 1});
+    unsigned n = add_all(opening, left);
+
+    if (nth > 0)
+      opening.fail(nth - 1, errors[nth % 2]);
+    Disk disk(opening, format(), n, true);
+    EXPECT_TRUE(disk.ok() || !disk.error().empty());
+    operations = std::max(operations, opening.operations() + 1);
+    stride = std::max<uint64_t>(1, operations / (states_wanted(format()) / 6 + 1));
+    EXPECT_EQ(judge(model, files_of(opening), position, true), "") << "operation " << nth << " failed";
+    vd_sim::Cut cut = {opening.log().size(), vd_sim::Cut::Kept::chosen, nth, 512};
+    EXPECT_EQ(judge(model, opening.state(cut), position, true), "")
+        << "operation " << nth << " failed, then " << vd_sim::describe(cut);
+  }
+}
+
+// The file is cut short behind our back: errors, but nothing that is wrong.
+TEST_P(Crash, AFileThatIsCutWhileItIsRead)
+{
+  const Images &images = images_of(format());
+  unsigned unreadable_somewhere = 0;
+
+  for (uint64_t eighth = 1; eighth < 8 && !HasFailure(); eighth += 2) {
+    vd_sim::Io sim({eighth + 1});
+    Model model(format().size);
+    unsigned n = add_all(sim, images.files);
+    std::vector<bool> unreadable;
+
+    set_initial(model);
+    Disk disk(sim, format(), n, true);
+    ASSERT_TRUE(disk.ok()) << disk.error();
+    Driver driver(sim, disk, model, 3, 12);
+    workload().run(driver, format());
+    ASSERT_TRUE(driver.drain());
+    uint64_t end = sim.image(0).size() * eighth / 8 + eighth * 512;
+    sim.shorten(0, end);
+    std::vector<uint8_t> all = disk.read_all(&unreadable);
+    EXPECT_EQ(model.judge(all, never, &unreadable), "") << "cut to " << end;
+    unreadable_somewhere += std::count(unreadable.begin(), unreadable.end(), true) > 0;
+  }
+  if (workload().run == growth) {
+    EXPECT_GT(unreadable_somewhere, 0u);
+  }
+}
+
+// The same while nobody has it open. Of an image with a log nobody can tell: that may be meant to make it
+// longer.
+TEST_P(Crash, AFileThatWasCut)
+{
+  vd_sim::Io sim({11});
+  Model model(format().size);
+  unsigned opened = 0;
+
+  if (!tells_of_lost_blocks(format()))
+    return;
+  ASSERT_NO_FATAL_FAILURE(record(sim, model, true));
+  for (uint64_t eighth = 1; eighth < 8 && !HasFailure(); eighth += 2) {
+    std::vector<vd_sim::Image> files = files_of(sim);
+    std::vector<bool> unreadable;
+    vd_sim::Io cut;
+
+    files[0].truncate(files[0].size() * eighth / 8 + eighth * 512);
+    unsigned n = add_all(cut, files);
+    {
+      Disk writer(cut, format(), n, true);
+      EXPECT_FALSE(writer.ok()) << "cut to " << files[0].size();
+    }
+    Disk reader(cut, format(), n, false);
+    opened += reader.ok();
+    if (!reader.ok())
+      continue;
+    std::vector<uint8_t> all = reader.read_all(&unreadable);
+    EXPECT_EQ(model.judge(all, never, &unreadable), "") << "cut to " << files[0].size();
+    EXPECT_GT(std::count(unreadable.begin(), unreadable.end(), true), 0) << "cut to " << files[0].size();
+  }
+  if (workload().run == growth) {
+    EXPECT_GT(opened, 0u);
+  }
+}
+
+bool makes_sense(const Format &format, const Workload &workload)
+{
+  if (format.size > 100 * MiB)
+    return workload.run == unflushed;
+  if (format.size > 8 * MiB)
+    return workload.small;
+  return format.device_id != VIRTDISK_DEVICE_RAW || !workload.changes_map;
 }
 
 std::vector<std::tuple<Format, Workload>> pairs()
@@ -345,7 +577,7 @@ std::vector<std::tuple<Format, Workload>> pairs()
 
   for (const Format &format : formats)
     for (const Workload &workload : workloads)
-      if (format.device_id != VIRTDISK_DEVICE_RAW || !workload.changes_map)
+      if (makes_sense(format, workload))
         all.emplace_back(format, workload);
   return all;
 }

@@ -95,16 +95,19 @@ bool Model::may_hold(uint64_t number, uint64_t word, size_t position, uint64_t g
   return word == initial_[number];
 }
 
-std::string Model::judge(const std::vector<uint8_t> &disk, size_t position) const
+std::string Model::judge(const std::vector<uint8_t> &disk, size_t position,
+                         const std::vector<bool> *unreadable) const
 {
   uint64_t guarantee = last_guarantee(position), word = 0;
 
   for (uint64_t number = 0; number < size_ / sector; number++) {
     const uint8_t *bytes = disk.data() + number * sector;
-    std::ostringstream text;
 
+    if (unreadable != nullptr && (*unreadable)[number])
+      continue;
     if (Model::word_of(bytes, &word) && may_hold(number, word, position, guarantee))
       continue;
+    std::ostringstream text;
     text << "sector " << number << " holds " << std::hex << word << std::dec
          << (Model::word_of(bytes, &word) ? "" : " and other things (torn)") << "; its history:";
     text << " initially " << std::hex << initial_[number] << std::dec;

@@ -42,8 +42,9 @@ public:
   void end(size_t step, int result, size_t position);
 
   // After everything ended and no power was lost: what the disk must hold, failed requests old or new.
-  // position never: now. Returns "" or what is wrong.
-  std::string judge(const std::vector<uint8_t> &disk, size_t position) const;
+  // position never: now. unreadable: sectors that are not judged; may be NULL. Returns "" or what is wrong.
+  std::string judge(const std::vector<uint8_t> &disk, size_t position,
+                    const std::vector<bool> *unreadable = nullptr) const;
 
   uint64_t size() const
   {

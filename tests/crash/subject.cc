@@ -47,6 +47,26 @@ vd_sim::Image create(const VdCreateSpec &spec)
   return image;
 }
 
+uint64_t load_be(const vd_sim::Image &image, uint64_t at, size_t length)
+{
+  uint64_t value = 0;
+
+  for (uint8_t byte : image.read(at, length))
+    value = value << 8 | byte;
+  return value;
+}
+
+// The trailer, and with it the first block, right behind the table.
+void unalign(vd_sim::Image &image)
+{
+  uint64_t header = load_be(image, 16, 8), table = load_be(image, header + 16, 8);
+  uint64_t end = table + (load_be(image, header + 28, 4) * 4 + 511) / 512 * 512;
+  std::vector<uint8_t> footer = image.read(0, sector);
+
+  image.truncate(end);
+  image.write(end, footer.data(), footer.size());
+}
+
 VdCreateSpec spec_of(const Format &format, unsigned which)
 {
   VdCreateSpec spec = {};
@@ -86,9 +106,11 @@ Images make_images(const Format &format)
   }
   if (format.subtype != VIRTDISK_SUBTYPE_DIFFERENCING) {
     images.files.push_back(create(spec));
+    if (format.unaligned)
+      unalign(images.files[0]);
     return images;
   }
-  // A dynamic parent in which every third group of five sectors holds something.
+  // A dynamic parent in which most sectors hold something, but of a large one only at its two ends.
   Format base = format;
   base.subtype = VIRTDISK_SUBTYPE_DYNAMIC;
   VdCreateSpec parent = spec_of(base, 2);
@@ -98,12 +120,13 @@ Images make_images(const Format &format)
   {
     Disk disk(sim, base, 1, true);
     Driver driver(sim, disk, model, 5, 8);
-    uint64_t step = 5 * std::max<uint64_t>(sector, format.sector_size);
+    uint64_t step = 40 * std::max<uint64_t>(sector, format.sector_size), most = 8 << 20;
 
     if (!disk.ok())
       throw std::runtime_error("the parent does not open: " + disk.error());
-    for (uint64_t at = 0; at + step <= format.size; at += 96 * step)
-      driver.write(at, step);
+    for (uint64_t at = 0; at + step <= format.size; at += step + step / 8)
+      if (at < most || format.size - at < most / 4)
+        driver.write(at, step);
     driver.flush();
     driver.drain();
     std::vector<uint8_t> all = disk.read_all();
@@ -178,26 +201,33 @@ std::string Disk::error() const
   return error_.text;
 }
 
-std::vector<uint8_t> Disk::read_all()
+std::vector<uint8_t> Disk::read_all(std::vector<bool> *ret_unreadable)
 {
-  uint64_t size = vd_engine_size(engine_);
+  uint64_t size = vd_engine_size(engine_), step = ret_unreadable != nullptr ? 16 << 10 : 1 << 20;
   std::vector<uint8_t> all(size);
-  Aligned buffer(1 << 20);
+  Aligned buffer(step);
 
-  for (uint64_t at = 0; at < size; at += 1 << 20) {
+  if (ret_unreadable != nullptr)
+    ret_unreadable->assign(size / sector, false);
+  for (uint64_t at = 0; at < size; at += step) {
     VdRequest request = {};
     int result = 1;
 
     request.op = VD_OP_READ;
     request.offset = at;
-    request.length = std::min<uint64_t>(1 << 20, size - at);
+    request.length = std::min<uint64_t>(step, size - at);
     request.buffer = buffer.bytes;
     request.user = &result;
     request.done = [](VdRequest *one, int value) { *static_cast<int *>(one->user) = value; };
     vd_engine_submit(engine_, &request);
-    if (!sim_.run_until([&] { return result != 1; }) || result != 0)
+    if (!sim_.run_until([&] { return result != 1; }))
+      throw std::runtime_error("a read hangs");
+    if (result != 0 && ret_unreadable == nullptr)
       return {};
-    memcpy(all.data() + at, buffer.bytes, request.length);
+    if (result == 0)
+      memcpy(all.data() + at, buffer.bytes, request.length);
+    for (uint64_t i = 0; result != 0 && i < request.length / sector; i++)
+      (*ret_unreadable)[at / sector + i] = true;
   }
   return all;
 }

@@ -26,6 +26,7 @@ struct Format {
   uint32_t device_id, subtype;
   uint64_t size;
   uint32_t block_size, sector_size;
+  bool unaligned = false; // VHD: blocks lie where the table ends, as most programs have it
 };
 
 // The images of a chain, leaf first: empty, or a child whose parent holds words in some sectors.
@@ -55,8 +56,8 @@ public:
     return engine_;
   }
   std::string error() const;
-  // The whole disk; an empty vector when a read failed.
-  std::vector<uint8_t> read_all();
+  // The whole disk; an empty vector when a read failed, unless it is asked what cannot be read.
+  std::vector<uint8_t> read_all(std::vector<bool> *ret_unreadable = nullptr);
   int close();
 
 private:

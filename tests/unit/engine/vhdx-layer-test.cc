@@ -302,6 +302,43 @@ TEST(VhdxLayer, AfterAFlushThatFailedTheImageIsAsAfterAPowerCut)
   EXPECT_EQ(again.flush(), 0);
 }
 
+// mkfs does it. The table of such a disk has 64 Mi entries.
+TEST(VhdxLayer, ADiscardOfAHugeDiskLooksOnlyAtWhatIsUsed)
+{
+  Shape shape;
+  shape.size = 64 * 1024 * 1024 * mib;
+  Chain chain({create(shape)}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  EXPECT_EQ(chain.fill(0, 512, 1), 0);
+  EXPECT_EQ(chain.fill(shape.size / 2, 512, 2), 0);
+  uint64_t loads = vd_engine_counters(chain.engine).page_loads;
+  EXPECT_EQ(chain.discard(0, shape.size), 0);
+  EXPECT_LE(vd_engine_counters(chain.engine).page_loads, loads + 4);
+  EXPECT_EQ(chain.read(0, 512), std::vector<uint8_t>(512));
+  EXPECT_EQ(chain.read(shape.size / 2, 512), std::vector<uint8_t>(512));
+  EXPECT_EQ(vd_engine_close(chain.engine), 0);
+}
+
+// A page of the table that is all zeros is none any more once it has an entry; here the first after 511
+// blocks.
+TEST(VhdxLayer, BlocksBehindUnusedPagesAreFound)
+{
+  Shape shape;
+  shape.size = 4096 * mib;
+  Chain chain({create(shape)}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  for (uint64_t block : {511, 512, 1023, 2048, 4095})
+    EXPECT_EQ(chain.fill(block * mib, 512, 7), 0);
+  for (uint64_t block : {511, 512, 1023, 2048, 4095})
+    EXPECT_EQ(chain.read(block * mib, 512), std::vector<uint8_t>(512, 7)) << block;
+  EXPECT_EQ(chain.discard(512 * mib, 3584 * mib), 0);
+  EXPECT_EQ(chain.read(511 * mib, 512), std::vector<uint8_t>(512, 7));
+  for (uint64_t block : {512, 1023, 2048, 4095})
+    EXPECT_EQ(chain.read(block * mib, 512), std::vector<uint8_t>(512)) << block;
+}
+
 TEST(VhdxLayer, WithoutRoomOnTheHostAWriteFailsAndLaterOnesWork)
 {
   Chain chain({create({})}, true);
