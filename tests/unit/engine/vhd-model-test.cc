@@ -71,7 +71,7 @@ struct History {
 class Workload
 {
 public:
-  Workload(const Shape &shape, uint64_t seed) : shape_(shape), random_(seed), seed_(seed) {}
+  Workload(const Shape &shape, uint64_t seed) : shape_(shape), random_(seed) {}
 
   std::vector<Image> make()
   {
@@ -171,7 +171,7 @@ private:
 
   Shape shape_;
   std::mt19937_64 random_;
-  uint64_t seed_, next_word_ = 0;
+  uint64_t next_word_ = 0;
   History history_;
 };
 
