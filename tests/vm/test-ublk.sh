@@ -17,6 +17,12 @@ no_worker() { [ -z "$(workers)" ]; }
 absent() { [ ! -e "$1" ]; }
 
 mkdir point
+if [[ $(uname -r) == 6.12.* ]]; then
+  echo "--- zero copy, which this kernel does not have"
+  truncate -s 1M small.img
+  said=$(vm_refused virtdisk attach --route=ublk --zero-copy small.img)
+  grep -F "no zero copy" <<<"$said" || vm_fail "it is not said why: $said"
+fi
 truncate -s 64M disk.img
 printf 'label: gpt\nsize=32MiB\nsize=16MiB\n' | sfdisk -q disk.img
 device=$(virtdisk attach --route=ublk disk.img)
