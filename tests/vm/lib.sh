@@ -4,6 +4,18 @@
 set -euo pipefail
 trap 'printf "failed: %s:%s: %s\n" "${BASH_SOURCE[0]##*/}" "$LINENO" "$BASH_COMMAND" >&2' ERR
 
+# A boot is shared, and so is the kernel's log: what other tests left there counts for none but them.
+vm_mark="vm-test $0 $$ $RANDOM"
+printf '%s\n' "$vm_mark" >/dev/kmsg
+
+# vm_kernel_quiet: fails if the kernel has complained since the test began.
+vm_kernel_quiet() {
+  local said
+  said=$(dmesg | awk -v mark="$vm_mark" 'index($0, mark) { said = ""; next } { said = said $0 "\n" } END { printf "%s", said }' |
+    grep -E 'I/O error|blocked for more than|BUG: |WARNING: CPU') || return 0
+  vm_fail "the kernel complains: $said"
+}
+
 # vm_skip REASON: ends the test; it counts as skipped.
 vm_skip() { printf '%s\n' "$*"; exit 77; }
 
