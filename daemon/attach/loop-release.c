@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 
 #include "attach/hints.h"
@@ -173,24 +172,6 @@ static gboolean fail_wait(const VdAttachment *attachment, GCancellable *cancella
   return FALSE;
 }
 
-static gboolean try_lock(gconstpointer data)
-{
-  return flock(*(const int *)data, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
-}
-
-/* udevd holds a shared lock while it reads the device. Once we hold the exclusive one it is out and stays
- * out, so ours is the last close, and with it the kernel has let go of the image: whoever is told that the
- * disk is detached can open it. If somebody else keeps the lock we go on without. */
-static void keep_udev_out(int fd, GCancellable *cancellable)
-{
-  g_autoptr(VdUevents) processed = NULL;
-
-  if (try_lock(&fd))
-    return;
-  processed = vd_uevents_new(VD_UEVENTS_UDEV, NULL);
-  vd_uevents_wait(processed, try_lock, &fd, CLAIM_DEADLINE_MS, cancellable);
-}
-
 /* After the claim: clears, and finds out whether that was true. */
 static gboolean clear_and_wait(const VdAttachment *attachment, VdUevents *events, int *fd,
                                const struct loop_info64 *info, VdDetachMode mode, GCancellable *cancellable,
@@ -199,7 +180,7 @@ static gboolean clear_and_wait(const VdAttachment *attachment, VdUevents *events
   Armed armed = {.attachment = attachment};
   g_autoptr(GPtrArray) holders = NULL;
 
-  keep_udev_out(*fd, cancellable);
+  vd_uevents_keep_udev_out(*fd, cancellable);
   clear_device(&armed, fd, info);
   if (is_gone(attachment))
     return end_gone(attachment);

@@ -135,19 +135,49 @@ static gboolean flush(const VdAttachment *attachment, int fd, GError **error)
   return FALSE;
 }
 
+typedef struct {
+  VdUblkControl *control;
+  guint32 id;
+  int *result;
+} StopAttempt;
+
+static gboolean try_stop(gconstpointer data)
+{
+  const StopAttempt *attempt = data;
+
+  *attempt->result = vd_ublk_try_stop(attempt->control, attempt->id);
+  return *attempt->result != -EBUSY;
+}
+
+/* The kernel counts every opener. One that no one can be found for is udevd, which comes in between our
+ * close and the kernel's look. */
+static int stop_unless_open(VdUblkControl *control, const VdAttachment *attachment, GCancellable *cancellable,
+                            GPtrArray **ret_holders)
+{
+  g_autoptr(VdUevents) processed = vd_uevents_new(VD_UEVENTS_UDEV, NULL);
+  int result = 0;
+  StopAttempt attempt = {control, attachment->serving->ublk_id, &result};
+
+  if (try_stop(&attempt))
+    return result;
+  *ret_holders = vd_inuse_find(attachment->name, NULL, NULL);
+  if ((*ret_holders)->len == 0)
+    vd_uevents_wait(processed, try_stop, &attempt, CLAIM_DEADLINE_MS, cancellable);
+  return result;
+}
+
 /* Once it is claimed. Those who have the node merely open are seen by the kernel where it can tell. fd is
  * closed. -EBUSY: ret_holders is set. */
-static int stop_idle(VdUblkControl *control, const VdAttachment *attachment, int *fd, GPtrArray **ret_holders)
+static int stop_idle(VdUblkControl *control, const VdAttachment *attachment, int *fd,
+                     GCancellable *cancellable, GPtrArray **ret_holders)
 {
   guint32 id = attachment->serving->ublk_id;
   int result;
 
+  vd_uevents_keep_udev_out(*fd, cancellable);
   if ((vd_ublk_control_features(control) & VD_UBLK_F_SAFE_STOP_DEV) != 0) {
     vd_clear_fd(fd);
-    result = vd_ublk_try_stop(control, id);
-    if (result == -EBUSY)
-      *ret_holders = vd_inuse_find(attachment->name, NULL, NULL);
-    return result;
+    return stop_unless_open(control, attachment, cancellable, ret_holders);
   }
   *ret_holders = vd_inuse_find(attachment->name, NULL, NULL);
   if ((*ret_holders)->len > 0)
@@ -185,13 +215,13 @@ static gboolean end_stopped(VdUblkControl *control, const VdAttachment *attachme
 }
 
 static gboolean stop(VdUblkControl *control, const VdAttachment *attachment, int *fd, VdDetachMode mode,
-                     gboolean *ret_pending, GError **error)
+                     GCancellable *cancellable, gboolean *ret_pending, GError **error)
 {
   g_autoptr(GPtrArray) holders = NULL;
   int result;
 
   shut(attachment);
-  result = stop_idle(control, attachment, fd, &holders);
+  result = stop_idle(control, attachment, fd, cancellable, &holders);
   if (result == 0 || !is_live(attachment))
     return end_stopped(control, attachment);
   restore(attachment);
@@ -237,5 +267,6 @@ gboolean vd_ublk_release(const VdAttachment *attachment, VdDetachMode mode, GCan
                 g_strerror(errno));
     return FALSE;
   }
-  return flush(attachment, fd, error) && stop(control, attachment, &fd, mode, ret_pending, error);
+  return flush(attachment, fd, error) &&
+         stop(control, attachment, &fd, mode, cancellable, ret_pending, error);
 }

@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <glib-unix.h>
 #include <libudev.h>
+#include <sys/file.h>
 
 #include "util/host-network.h"
 #include "virtdisk-error.h"
 
 /* Room for the events of a few thousand partitions, should the reader be late. */
 #define RECEIVE_BUFFER_BYTES (4 * 1024 * 1024)
+#define LOCK_DEADLINE_MS 3000
 
 struct VdUevents {
   struct udev *udev;
@@ -133,4 +135,19 @@ gboolean vd_uevents_wait(VdUevents *self, gboolean (*done)(gconstpointer data), 
   if (cancels)
     g_cancellable_release_fd(cancellable);
   return reached;
+}
+
+static gboolean try_lock(gconstpointer data)
+{
+  return flock(*(const int *)data, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+}
+
+void vd_uevents_keep_udev_out(int fd, GCancellable *cancellable)
+{
+  g_autoptr(VdUevents) processed = NULL;
+
+  if (try_lock(&fd))
+    return;
+  processed = vd_uevents_new(VD_UEVENTS_UDEV, NULL);
+  vd_uevents_wait(processed, try_lock, &fd, LOCK_DEADLINE_MS, cancellable);
 }

@@ -28,4 +28,10 @@ void vd_uevents_attach(VdUevents *self, VdUeventFunc func, gpointer user_data);
 gboolean vd_uevents_wait(VdUevents *self, gboolean (*done)(gconstpointer data), gconstpointer data,
                          guint deadline_ms, GCancellable *cancellable);
 
+/* udevd holds a shared BSD lock while it reads a device. Once fd, open on the whole disk, has the exclusive
+ * one, udevd is out and stays out: nothing of it is under way that an end of the disk would turn into an I/O
+ * error, and ours is the last close. If somebody keeps the lock for more than three seconds, it is gone on
+ * without. */
+void vd_uevents_keep_udev_out(int fd, GCancellable *cancellable);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdUevents, vd_uevents_free)
