@@ -53,6 +53,7 @@ if [ "$deps" = yes ]; then
 fi
 
 vd_say "building in $build_dir"
+build_start=$SECONDS
 how=()
 [ -f "$build_dir/build.ninja" ] && how=(--reconfigure)
 log=$(mktemp)
@@ -64,6 +65,7 @@ if ! { meson setup "${how[@]}" --prefix=/usr -Dtests=enabled "${meson_args[@]}" 
   exit 1
 fi
 rm -f "$log"
+vd_say "built in $((SECONDS - build_start)) s"
 
 # udevd belongs to the machine; every machine with disks has one. It is started before the first look and goes on.
 if [ "$(id -u)" = 0 ] && [[ ,$levels, == *,system,* || ,$levels, == *,unit,* ]]; then
