@@ -3,6 +3,8 @@
  * The two ends of a session of writing (MS-VHDX 2.2.2). Before the first change: the file ends where its
  * last structure ends, the log has its space and one entry without effect, and both headers name the new
  * FileWriteGuid, DataWriteGuid and LogGuid. At the end: headers without LogGuid, and the file cut again.
+ * Where nothing was changed, the end is cut alone that a session before this one has left because it was
+ * killed; its log was replayed when the image was opened.
  *
  * The entry comes before the headers: a header that names a log without a valid entry is a corrupt image.
  */
@@ -16,6 +18,7 @@ static const uint8_t begin_steps[] = {STEP_SIZE,  STEP_CLEAR_LOG, STEP_ENTRY, ST
                                       STEP_NAMED, STEP_HEADER,    STEP_NAMED, STEP_END};
 static const uint8_t close_steps[] = {STEP_HEADER, STEP_NAMED, STEP_HEADER, STEP_NAMED,
                                       STEP_SIZE,   STEP_FLUSH, STEP_END};
+static const uint8_t cut_steps[] = {STEP_HEADER, STEP_NAMED, STEP_SIZE, STEP_FLUSH, STEP_END};
 
 /* Of the log this much is given its space beforehand, bytes; a log may have a GiB. */
 #define CLEAR_MOST (UINT64_C(64) << 20)
@@ -68,7 +71,8 @@ static void write_header(VdVhdxLayer *self)
   session->next.sequence++;
   session->next.slot ^= 1;
   memcpy(session->next.file_write_guid, session->guids[0], 16);
-  memcpy(session->next.data_write_guid, session->guids[1], 16);
+  if (session->steps != cut_steps)
+    memcpy(session->next.data_write_guid, session->guids[1], 16);
   memset(session->next.log_guid, 0, 16);
   if (begins)
     memcpy(session->next.log_guid, session->guids[2], 16);
@@ -82,6 +86,9 @@ static void finish(VdVhdxLayer *self, int result)
   VdVhdxSession *session = &self->session;
   bool begins = session->steps == begin_steps;
 
+  /* Of the disk not a byte depends on the cut. */
+  if (session->steps == cut_steps)
+    result = 0;
   session->steps = NULL;
   if (!begins)
     session->phase = VD_VHDX_CLOSED;
@@ -179,16 +186,29 @@ void vd_vhdx_begin(VdLayer *base, void (*done)(void *user, int result), void *us
   run(self);
 }
 
+static void end_session(VdVhdxLayer *self, const uint8_t *steps)
+{
+  self->session.steps = steps;
+  self->session.at = 0;
+  run(self);
+}
+
 static void on_all_home(VdVhdxLayer *self, int result)
 {
   VdVhdxSession *session = &self->session;
 
+  if (result == 0) {
+    end_session(self, close_steps);
+    return;
+  }
   session->steps = close_steps;
-  session->at = 0;
-  if (result < 0)
-    finish(self, result);
-  else
-    run(self);
+  finish(self, result);
+}
+
+/* What is behind the last structure belongs to nobody. */
+static bool has_tail(const VdVhdxLayer *self)
+{
+  return self->file_size > vd_vhdx_space_end(self);
 }
 
 void vd_vhdx_close(VdLayer *base, void (*done)(void *user, int result), void *user)
@@ -196,12 +216,14 @@ void vd_vhdx_close(VdLayer *base, void (*done)(void *user, int result), void *us
   VdVhdxLayer *self = vd_vhdx_layer(base);
   VdVhdxSession *session = &self->session;
 
-  if (session->phase != VD_VHDX_BEGUN) {
-    session->phase = VD_VHDX_CLOSED;
-    vd_vhdx_layer_later(self, done, user, 0);
-    return;
-  }
   session->done = done;
   session->user = user;
-  vd_vhdx_checkpoint_all(self, on_all_home);
+  if (session->phase == VD_VHDX_BEGUN) {
+    vd_vhdx_checkpoint_all(self, on_all_home);
+  } else if (session->phase == VD_VHDX_NOT_BEGUN && has_tail(self)) {
+    end_session(self, cut_steps);
+  } else {
+    session->phase = VD_VHDX_CLOSED;
+    vd_vhdx_layer_later(self, done, user, 0);
+  }
 }

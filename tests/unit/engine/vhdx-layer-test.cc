@@ -53,6 +53,73 @@ TEST(VhdxLayer, ASessionWithoutAChangeWritesNothing)
   EXPECT_EQ(chain.sim.count(VD_IO_WRITE) + chain.sim.count(VD_IO_TRUNCATE), 0u);
 }
 
+// A log to replay, and space that was taken ahead.
+TEST(VhdxLayer, TheEndThatAKilledSessionLeftIsCutByTheNextThoughItWritesNothing)
+{
+  Chain killed({create({})}, true);
+  ASSERT_NE(killed.engine, nullptr) << killed.error.text;
+  EXPECT_EQ(killed.fill(5 * mib, 4096, 1), 0);
+  Image left = killed.sim.image(0);
+  EXPECT_GT(left.size(), 16 * mib);
+
+  Chain next({left}, true);
+  ASSERT_NE(next.engine, nullptr) << next.error.text;
+  EXPECT_EQ(vd_engine_close(next.engine), 0);
+  Image image = next.sim.image(0);
+  EXPECT_EQ(faults(image), "");
+  EXPECT_EQ(image.size(), 5 * mib);
+  EXPECT_EQ(image.read(4 * mib, 1)[0], 1);
+}
+
+// With an empty log: every change of the file needs a new FileWriteGuid, but the disk is as it was.
+TEST(VhdxLayer, AnEndThatBelongsToNothingIsCut)
+{
+  Image image = create({});
+  VdVhdx before = read_structure(image);
+
+  image.truncate(40 * mib);
+  Chain chain({image}, true);
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  EXPECT_EQ(vd_engine_close(chain.engine), 0);
+  EXPECT_EQ(chain.sim.image(0).size(), 4 * mib);
+  VdVhdx after = read_structure(chain.sim.image(0));
+  EXPECT_EQ(faults(chain.sim.image(0)), "");
+  EXPECT_EQ(after.header.sequence, before.header.sequence + 1);
+  EXPECT_NE(memcmp(after.header.file_write_guid, before.header.file_write_guid, 16), 0);
+  EXPECT_EQ(memcmp(after.header.data_write_guid, before.header.data_write_guid, 16), 0);
+}
+
+// The block is behind all others, and of a state in which its old content may still be asked for.
+TEST(VhdxLayer, SpaceOfABlockThatIsUnmappedIsNotCut)
+{
+  Image image = create({});
+  VdVhdx structure = read_structure(image);
+  uint64_t entry = htole64(9 * mib | VD_VHDX_UNMAPPED);
+
+  image.write(structure.bat.offset + 3 * sizeof entry, reinterpret_cast<uint8_t *>(&entry), sizeof entry);
+  image.truncate(40 * mib);
+  Chain chain({image}, true);
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  EXPECT_EQ(vd_engine_close(chain.engine), 0);
+  EXPECT_EQ(chain.sim.image(0).size(), 10 * mib);
+}
+
+// Nothing of the disk is at stake.
+TEST(VhdxLayer, AnEndThatCannotBeCutIsNoError)
+{
+  for (uint64_t nth = 0; nth < 4; nth++) {
+    Image image = create({});
+
+    image.truncate(40 * mib);
+    Chain chain({image}, true);
+    ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+    chain.sim.fail(nth, EIO);
+    EXPECT_EQ(vd_engine_close(chain.engine), 0) << "operation " << nth;
+    EXPECT_EQ(chain.sim.image(0).size(), nth < 3 ? 40 * mib : 4 * mib) << "operation " << nth;
+    EXPECT_EQ(faults(chain.sim.image(0)), "") << "operation " << nth;
+  }
+}
+
 TEST(VhdxLayer, AWriteIsReadBackAlsoAfterTheImageWasOpenedAgain)
 {
   Image image = create({});
@@ -225,6 +292,29 @@ TEST_F(VhdxChild, ShowsItsParentAndKeepsWhatIsWrittenBySector)
   std::vector<uint8_t> bits = image.read(vd_vhdx_bat_offset(bitmap) + 512, 512);
   EXPECT_EQ(bits[0], 1);
   EXPECT_EQ(bits[256], 6);
+}
+
+// The file ends within the second block of the child, whose bitmap lies before that.
+TEST_F(VhdxChild, AFileThatWasCutLosesOnlyTheSectorsThatWereItsOwn)
+{
+  Chain chain({child, parent}, true);
+
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  write(chain, 0, 512, 0xAA);
+  write(chain, 4 * mib + 512, 512, 0xBB);
+  write(chain, 6 * mib - 512, 512, 0xCC);
+  ASSERT_EQ(vd_engine_close(chain.engine), 0);
+  Image cut = chain.sim.image(0);
+  cut.truncate((entry_of(cut, 2) / mib + 1) * mib);
+  Chain reader({cut, parent}, false);
+  ASSERT_NE(reader.engine, nullptr) << reader.error.text;
+  int result = 0;
+  reader.read(6 * mib - 512, 512, &result);
+  EXPECT_EQ(result, -EIO);
+  std::vector<uint8_t> before(should.begin(), should.begin() + 6 * mib - 512);
+  EXPECT_EQ(difference(reader.read(0, 6 * mib - 512), before), "");
+  EXPECT_EQ(reader.read(6 * mib, 6 * mib),
+            std::vector<uint8_t>(should.begin() + 6 * mib, should.begin() + 12 * mib));
 }
 
 TEST_F(VhdxChild, AWholeBlockIsFullyPresentAtOnce)
