@@ -10,10 +10,13 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 namespace vd_sim
 {
+
+constexpr size_t most_pieces = 256; // of one pwritev; Linux takes 1024
 
 static void check(bool good, const char *what)
 {
@@ -132,12 +135,22 @@ std::vector<uint8_t> Image::read(uint64_t offset, size_t length) const
 void Image::store(int fd) const
 {
   check(ftruncate(fd, static_cast<off_t>(size_)) == 0, "ftruncate");
-  for (const auto &page : pages_) {
-    uint64_t offset = page.first * page_size;
-    size_t length = static_cast<size_t>(std::min<uint64_t>(page_size, size_ - std::min(size_, offset)));
+  for (auto page = pages_.begin(); page != pages_.end();) {
+    uint64_t offset = page->first * page_size;
+    std::vector<iovec> pieces;
+    ssize_t total = 0;
 
-    check(pwrite(fd, page.second->data(), length, static_cast<off_t>(offset)) == static_cast<ssize_t>(length),
-          "pwrite");
+    // Neighbours together.
+    for (; page != pages_.end() && pieces.size() < most_pieces &&
+           page->first * page_size == offset + pieces.size() * page_size;
+         ++page) {
+      uint64_t left = size_ - std::min(size_, page->first * page_size);
+
+      pieces.push_back({page->second->data(), static_cast<size_t>(std::min<uint64_t>(page_size, left))});
+      total += static_cast<ssize_t>(pieces.back().iov_len);
+    }
+    check(pwritev(fd, pieces.data(), static_cast<int>(pieces.size()), static_cast<off_t>(offset)) == total,
+          "pwritev");
   }
 }
 

@@ -48,6 +48,11 @@ size_t Model::begin_flush(size_t position)
   return step;
 }
 
+void Model::set_durable(size_t step)
+{
+  steps_[step].durable = true;
+}
+
 void Model::end(size_t step, int result, size_t position)
 {
   steps_[step].result = result;
@@ -88,8 +93,8 @@ bool Model::may_hold(uint64_t number, uint64_t word, size_t position, uint64_t g
       continue;
     if (word == change->word)
       return true;
-    if (step.completed != never && step.result == 0 && step.turn_completed < guarantee && !change->advisory &&
-        (position == never || step.completed <= position))
+    if (step.completed != never && step.result == 0 && (step.durable || step.turn_completed < guarantee) &&
+        !change->advisory && (position == never || step.completed <= position))
       return false;
   }
   return word == initial_[number];

@@ -21,6 +21,7 @@ struct Step {
   size_t submitted = never, completed = never;
   uint64_t turn_submitted = 0, turn_completed = 0; // a clock that tells equal positions apart
   int result = 0;
+  bool durable = false; // as soon as it has completed (FUA)
 };
 
 class Model
@@ -39,6 +40,7 @@ public:
   size_t begin_write(uint64_t offset, uint64_t length, const std::vector<uint64_t> &words, bool advisory,
                      size_t position);
   size_t begin_flush(size_t position);
+  void set_durable(size_t step);
   void end(size_t step, int result, size_t position);
 
   // After everything ended and no power was lost: what the disk must hold, failed requests old or new.

@@ -464,8 +464,8 @@ void Io::for_each_cut(const Cuts &cuts, const std::function<void(const Cut &, st
 {
   size_t positions = impl_->log.size() + 1;
   size_t first = std::min(cuts.first_position, positions - 1);
-  size_t per_position = 2 + cuts.choices;
-  size_t stride = std::max<size_t>(1, (positions - first) * per_position / std::max<size_t>(1, cuts.most));
+  size_t per_position = 2 + cuts.choices, all = (positions - first) * per_position;
+  size_t n = std::min(all, std::max<size_t>(1, cuts.most));
   std::mt19937_64 random(cuts.seed);
 
   auto one = [&](size_t position, Cut::Kept kept, uint64_t seed) {
@@ -474,10 +474,15 @@ void Io::for_each_cut(const Cuts &cuts, const std::function<void(const Cut &, st
 
     check(cut, images);
   };
-  for (size_t position = first; position < positions; position += stride) {
-    one(position, Cut::Kept::durable, 0);
-    one(position, Cut::Kept::completed, 0);
-    for (unsigned i = 0; i < cuts.choices; i++)
+  // Spread over all positions and, by turns, over the kinds: where there are too many, each of another
+  // moment.
+  for (size_t i = 0; i < n; i++) {
+    size_t kind = i % per_position;
+    size_t position = first + i * (positions - first) / n;
+
+    if (kind < 2)
+      one(position, kind == 0 ? Cut::Kept::durable : Cut::Kept::completed, 0);
+    else
       one(position, Cut::Kept::chosen, random());
   }
 }

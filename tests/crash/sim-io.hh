@@ -94,7 +94,7 @@ struct Cuts {
   uint64_t seed = 1;
   unsigned choices = 2;      // states of kind `chosen` at each position
   uint32_t atom = 512;       // bytes
-  size_t most = 4000;        // positions are left out evenly to stay below this many states
+  size_t most = 4000;        // evenly chosen ones if there are more states than these
   size_t first_position = 0; // an index of log()
 };
 

@@ -317,6 +317,8 @@ void Driver::write(uint64_t offset, uint64_t length, uint32_t flags)
   request->request.op = VD_OP_WRITE;
   request->request.flags = flags;
   request->step = model_.begin_write(offset, length, words, false, sim_.log().size());
+  if (flags & VD_REQUEST_FUA)
+    model_.set_durable(request->step);
   submit(request);
 }
 
