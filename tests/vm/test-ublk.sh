@@ -90,14 +90,14 @@ echo "--- detach, while udev reads"
 rules=/run/udev/rules.d/99-slow.rules
 mkdir -p "${rules%/*}"
 # While it runs the event is udev's work, and its lock is held.
-echo 'ACTION=="change", KERNEL=="ublkb*[0-9]", ENV{DEVTYPE}=="disk", PROGRAM="/bin/dd if=$devnode of=/dev/null bs=4k iflag=direct"' >"$rules"
+printf '#!/bin/sh\n: >/run/slow.begun\nexec dd if="$1" of=/dev/null bs=4k count=200 iflag=direct\n' >/run/slow
+echo 'ACTION=="change", KERNEL=="ublkb*[0-9]", ENV{DEVTYPE}=="disk", PROGRAM="/bin/sh /run/slow $devnode"' >"$rules"
 udevadm control --reload
-reads() { pgrep -x dd; }
 udevadm trigger --action=change "$device"
-vm_until 30 reads
+vm_until 30 test -e /run/slow.begun
 before=$(workers)
 virtdisk detach disk.img
-rm "$rules"
+rm "$rules" /run/slow /run/slow.begun
 udevadm control --reload
 absent "$device" || vm_fail "$device is still there"
 vm_until 30 no_worker
