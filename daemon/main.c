@@ -20,6 +20,7 @@
 #include "manager.h"
 #include "names.h"
 #include "util/cleanup.h"
+#include "util/spawn.h"
 
 typedef struct {
   char *bus;
@@ -123,6 +124,14 @@ static void on_name_lost(GDBusConnection *connection, const char *name, gpointer
 {
   g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "the name %s is not ours%s", name,
                    connection == NULL ? ": the bus is gone" : "");
+  quit(user_data, EXIT_FAILURE);
+}
+
+/* The next service has another. */
+static void on_spawner_lost(gpointer user_data)
+{
+  g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE",
+                   "the process that starts processes has ended, and so does the service; disks go on");
   quit(user_data, EXIT_FAILURE);
 }
 
@@ -323,7 +332,13 @@ int main(int argc, char **argv)
     g_print("virtdiskd %s\n", VD_VERSION);
     return EXIT_SUCCESS;
   }
+  /* Before there is a thread, or a descriptor that a process could inherit. */
+  if (!vd_spawn_prepare(&error)) {
+    g_printerr("virtdiskd: %s\n", error->message);
+    return EXIT_FAILURE;
+  }
   self.loop = g_main_loop_new(NULL, FALSE);
+  vd_spawn_on_lost(on_spawner_lost, &self);
   g_unix_signal_add(SIGTERM, on_terminate, &self);
   g_unix_signal_add(SIGINT, on_terminate, &self);
   if (!start(&self, &error)) {

@@ -22,9 +22,12 @@
 #include "util/checked.h"
 #include "util/cleanup.h"
 #include "util/identity.h"
+#include "util/spawn.h"
 #include "virtdisk-error.h"
 
 #define MODULE "ublk_drv"
+/* The module is small, its disk may be slow. */
+#define MODPROBE_DEADLINE_MS 30000
 /* A char device that others have open is one that udev looks at. */
 #define OPEN_DEADLINE_MS 5000
 #define NEEDED_FLAGS (VD_UBLK_F_USER_RECOVERY | VD_UBLK_F_USER_RECOVERY_REISSUE)
@@ -34,15 +37,16 @@
 static void load_module(void)
 {
   static gsize tried;
-  const char *arguments[] = {"modprobe", "-q", MODULE, NULL};
-  const char *environment[] = {"PATH=/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL=C", NULL};
+  const char *arguments[] = {NULL, "-q", MODULE, NULL};
+  g_autoptr(VdChild) modprobe = NULL;
 
   if (!g_once_init_enter(&tried))
     return;
+  arguments[0] = access("/usr/sbin/modprobe", X_OK) == 0 ? "/usr/sbin/modprobe" : "/sbin/modprobe";
   if (!g_file_test(VD_UBLK_CONTROL_PATH, G_FILE_TEST_EXISTS))
-    g_spawn_sync("/", (char **)arguments, (char **)environment,
-                 G_SPAWN_SEARCH_PATH_FROM_ENVP | G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL,
-                 NULL, NULL, NULL, NULL, NULL, NULL);
+    modprobe = vd_spawn(arguments, -1, VD_SPAWN_IN_SESSION, NULL);
+  if (modprobe != NULL && !vd_child_wait(modprobe, MODPROBE_DEADLINE_MS))
+    g_warning("modprobe (pid %d) does not end", (int)vd_child_pid(modprobe));
   g_once_init_leave(&tried, 1);
 }
 

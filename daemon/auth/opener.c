@@ -14,7 +14,10 @@
 #include "util/cleanup.h"
 #include "util/display.h"
 #include "util/offload.h"
+#include "util/spawn.h"
 #include "virtdisk-error.h"
+
+G_STATIC_ASSERT(VD_OPENER_SOCKET == VD_SPAWN_FD);
 
 struct VdOpener {
   char *program;
@@ -35,7 +38,7 @@ typedef struct {
   uid_t uid;
   guint deadline_ms;
   GBytes *request;
-  GSubprocess *child;
+  VdChild *child;
   GSocketConnection *connection;
   GSource *sources[3]; /* answer, deadline, cancellable */
 } Call;
@@ -128,8 +131,8 @@ static void call_free(gpointer data)
   drop_sources(call);
   g_clear_object(&call->connection);
   if (call->child != NULL)
-    g_subprocess_force_exit(call->child); /* nothing happens if it has ended */
-  g_clear_object(&call->child);
+    vd_child_kill(call->child); /* nothing happens if it has ended */
+  g_clear_pointer(&call->child, vd_child_unref);
   g_bytes_unref(call->request);
   g_free(call->path);
   g_free(call);
@@ -141,7 +144,7 @@ static void fail(GTask *task, GError *error)
   Call *call = g_task_get_task_data(task);
 
   drop_sources(call);
-  g_subprocess_force_exit(call->child);
+  vd_child_kill(call->child);
   g_task_return_error(task, error);
 }
 
@@ -231,12 +234,9 @@ static void request_done(GObject *stream, GAsyncResult *result, gpointer user_da
   g_output_stream_write_all_finish(G_OUTPUT_STREAM(stream), result, NULL, NULL);
 }
 
-/* GSubprocess has reaped it. */
-static void child_done(GObject *child, GAsyncResult *result, gpointer user_data)
+static void on_child_ended(VdChild *child, gpointer user_data)
 {
-  g_autoptr(Slot) slot = user_data;
-
-  g_subprocess_wait_finish(G_SUBPROCESS(child), result, NULL);
+  slot_free(user_data);
 }
 
 static GBytes *request_new(VdIdentity *identity, const char *path, VdOpenMode mode)
@@ -257,13 +257,12 @@ static GBytes *request_new(VdIdentity *identity, const char *path, VdOpenMode mo
   return g_byte_array_free_to_bytes(bytes);
 }
 
-/* Starts the child with one end of a socket pair and nothing else: no environment, null streams, "/". */
+/* Starts the child with one end of a socket pair and nothing else. */
 static gboolean start_child(VdOpener *self, Call *call, GError **error)
 {
-  g_autoptr(GSubprocessLauncher) launcher =
-      g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_SILENCE);
-  char *no_environment[] = {NULL};
+  const char *arguments[] = {self->program, NULL};
   g_autoptr(GSocket) socket = NULL;
+  vd_autofd theirs = -1;
   int ends[2];
 
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
@@ -272,16 +271,14 @@ static gboolean start_child(VdOpener *self, Call *call, GError **error)
     g_set_error(error, G_IO_ERROR, g_io_error_from_errno(saved), "socketpair: %s", g_strerror(saved));
     return FALSE;
   }
-  g_subprocess_launcher_take_fd(launcher, ends[1], VD_OPENER_SOCKET);
+  theirs = ends[1];
   socket = g_socket_new_from_fd(ends[0], error);
   if (socket == NULL) {
     close(ends[0]);
     return FALSE;
   }
   call->connection = g_socket_connection_factory_create_connection(socket);
-  g_subprocess_launcher_set_environ(launcher, no_environment);
-  g_subprocess_launcher_set_cwd(launcher, "/");
-  call->child = g_subprocess_launcher_spawn(launcher, error, self->program, NULL);
+  call->child = vd_spawn(arguments, vd_steal_fd(&theirs), VD_SPAWN_IN_SESSION, error);
   return call->child != NULL;
 }
 
@@ -351,7 +348,7 @@ static void start_call(GTask *owned, VdOpener *self, VdIdentity *identity, const
                             self->program, why->message);
     return;
   }
-  g_subprocess_wait_async(call->child, NULL, child_done, g_steal_pointer(&slot));
+  vd_child_on_end(call->child, on_child_ended, g_steal_pointer(&slot));
   converse(task);
 }
 
@@ -407,7 +404,7 @@ VdNewFile *vd_opener_create_finish(VdOpener *self, GAsyncResult *result, GError 
   file->deadline_ms = call->deadline_ms;
   /* The child is ours no longer: it ends with its line. */
   file->connection = g_steal_pointer(&call->connection);
-  g_clear_object(&call->child);
+  g_clear_pointer(&call->child, vd_child_unref);
   return file;
 }
 

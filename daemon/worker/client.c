@@ -18,10 +18,13 @@
 
 #include "util/cleanup.h"
 #include "util/offload.h"
+#include "util/spawn.h"
 #include "virtdisk-enums.h"
 #include "virtdisk-error.h"
 #include "worker/protocol.h"
 #include "worker/said.h"
+
+G_STATIC_ASSERT(VD_WORKER_SOCKET_FD == VD_SPAWN_FD);
 
 struct VdWorkerClient {
   guint refs;
@@ -43,7 +46,7 @@ typedef struct {
   VdWorkerContent content;
   guint64 device_size; /* bytes; OF_DEVICE only */
   guint32 sector_size;
-  GSubprocess *process; /* NULL: in line */
+  VdChild *process; /* NULL: in line */
   GSource *line_source;
   GSource *deadline_source;
   GSource *cancel_source;
@@ -141,7 +144,7 @@ static void close_question(Probe *probe)
 static void probe_clear(Probe *probe)
 {
   close_question(probe);
-  g_clear_object(&probe->process);
+  g_clear_pointer(&probe->process, vd_child_unref);
   g_clear_pointer(&probe->client, vd_worker_client_unref);
 }
 
@@ -159,7 +162,7 @@ static void probe_answer(Probe *probe, VdFacts *facts, GError *error)
 
   close_question(probe);
   if (probe->process != NULL)
-    g_subprocess_force_exit(probe->process);
+    vd_child_kill(probe->process);
   probe_release(probe);
   if (error != NULL)
     g_task_return_error(task, error);
@@ -263,26 +266,20 @@ static gboolean on_cancelled(GCancellable *cancellable, gpointer user_data)
   return G_SOURCE_REMOVE;
 }
 
-static GError *obituary(GSubprocess *process)
+static GError *obituary(VdChild *process)
 {
-  g_autofree char *what = NULL;
+  g_autofree char *end = vd_child_describe_end(process);
+  g_autofree char *what = g_strdup_printf("%s before it answered", end);
 
-  if (g_subprocess_get_if_signaled(process)) {
-    int number = g_subprocess_get_term_sig(process);
-
-    what = g_strdup_printf("was killed by signal %d (%s) before it answered", number, g_strsignal(number));
-  } else
-    what = g_strdup_printf("ended with status %d before it answered", g_subprocess_get_exit_status(process));
   return vd_worker_lost(what);
 }
 
 /* The process has been waited for. Its answer may still lie in the socket. */
-static void on_exited(GObject *source, GAsyncResult *result, gpointer user_data)
+static void on_exited(VdChild *process, gpointer user_data)
 {
   g_autoptr(Probe) probe = user_data;
   g_autoptr(VdWorkerClient) client = vd_worker_client_ref(probe->client);
 
-  g_subprocess_wait_finish(G_SUBPROCESS(source), result, NULL);
   client->running--;
   if (probe->task != NULL && read_line(probe) != LINE_ANSWERED)
     probe_answer(probe, NULL, obituary(probe->process));
@@ -326,27 +323,15 @@ static gboolean send_question(Probe *probe, GError **error)
   return TRUE;
 }
 
-/* Nothing of the daemon's environment goes along: no LD_PRELOAD, no LIBBLKID_DEBUG, no locale. */
-static GSubprocess *spawn(VdWorkerClient *client, int line, GError **error)
+static VdChild *spawn(VdWorkerClient *client, int line, GError **error)
 {
-  g_autoptr(GSubprocessLauncher) launcher =
-      g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_SILENCE);
-  char *environment[] = {(char *)"LC_ALL=C", NULL};
   const char *full[] = {client->program, "--user", client->user_argument, NULL};
   const char *unprivileged[] = {client->program, "--unprivileged-test", NULL};
-  g_autoptr(GError) cause = NULL;
-  GSubprocess *process;
+  VdChild *process =
+      vd_spawn(client->user_argument != NULL ? full : unprivileged, line, VD_SPAWN_IN_SESSION, error);
 
-  g_subprocess_launcher_set_environ(launcher, environment);
-  g_subprocess_launcher_set_cwd(launcher, "/");
-  g_subprocess_launcher_take_fd(launcher, line, VD_WORKER_SOCKET_FD);
-  process =
-      g_subprocess_launcher_spawnv(launcher, client->user_argument != NULL ? full : unprivileged, &cause);
   if (process == NULL)
-    g_set_error(error, VIRTDISK_ERROR,
-                g_error_matches(cause, G_SPAWN_ERROR, G_SPAWN_ERROR_FORK) ? VIRTDISK_ERROR_NO_RESOURCES
-                                                                          : VIRTDISK_ERROR_INTERNAL,
-                "starting virtdisk-worker: %s", cause->message);
+    g_prefix_error(error, "starting virtdisk-worker: ");
   return process;
 }
 
@@ -384,7 +369,7 @@ static void probe_start(Probe *probe)
     return;
   }
   probe->client->running++;
-  g_subprocess_wait_async(probe->process, NULL, on_exited, g_rc_box_acquire(probe));
+  vd_child_on_end(probe->process, on_exited, g_rc_box_acquire(probe));
   probe->line_source = g_unix_fd_source_new(probe->line, G_IO_IN);
   g_source_set_callback(probe->line_source, G_SOURCE_FUNC(on_line), probe, NULL);
   g_source_attach(probe->line_source, g_main_context_get_thread_default());

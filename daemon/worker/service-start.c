@@ -18,6 +18,7 @@
 
 #include "util/cleanup.h"
 #include "util/offload.h"
+#include "util/spawn.h"
 #include "virtdisk-error.h"
 #include "worker/protocol.h"
 #include "worker/said.h"
@@ -74,32 +75,15 @@ static int make_listener(const char *path, GError **error)
   return vd_steal_fd(&fd);
 }
 
-/* In the child. Signals to the service's process group are not for it, and neither is the terminal. */
-static void leave_group(gpointer data)
+static VdChild *spawn(const VdServiceSpec *spec, int line, GError **error)
 {
-  setsid();
-}
-
-static GSubprocess *spawn(const VdServiceSpec *spec, int line, GError **error)
-{
-  g_autoptr(GSubprocessLauncher) launcher =
-      g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE | G_SUBPROCESS_FLAGS_STDERR_SILENCE);
-  char *environment[] = {(char *)"LC_ALL=C", NULL};
   const char *full[] = {spec->program, "--user", spec->user_argument, "--serve", NULL};
   const char *unprivileged[] = {spec->program, "--unprivileged-test", "--serve", NULL};
-  g_autoptr(GError) cause = NULL;
-  GSubprocess *process;
+  VdChild *process =
+      vd_spawn(spec->user_argument != NULL ? full : unprivileged, line, VD_SPAWN_NEW_SESSION, error);
 
-  g_subprocess_launcher_set_environ(launcher, environment);
-  g_subprocess_launcher_set_cwd(launcher, "/");
-  g_subprocess_launcher_set_child_setup(launcher, leave_group, NULL, NULL);
-  g_subprocess_launcher_take_fd(launcher, line, VD_WORKER_SOCKET_FD);
-  process = g_subprocess_launcher_spawnv(launcher, spec->user_argument != NULL ? full : unprivileged, &cause);
   if (process == NULL)
-    g_set_error(error, VIRTDISK_ERROR,
-                g_error_matches(cause, G_SPAWN_ERROR, G_SPAWN_ERROR_FORK) ? VIRTDISK_ERROR_NO_RESOURCES
-                                                                          : VIRTDISK_ERROR_INTERNAL,
-                "starting virtdisk-worker: %s", cause->message);
+    g_prefix_error(error, "starting virtdisk-worker: ");
   return process;
 }
 
@@ -150,29 +134,23 @@ static gboolean has_ended(const VdService *self)
 }
 
 /* Its status is known once it has been waited for. */
-static GError *obituary(VdService *self, GSubprocess *process)
+static GError *obituary(VdService *self, VdChild *process)
 {
-  struct pollfd ended = {.fd = self->pidfd, .events = POLLIN};
-  g_autofree char *what = NULL;
+  g_autofree char *end = NULL, *what = NULL;
 
-  if (self->said != NULL || self->pidfd < 0)
+  if (self->said != NULL)
     return vd_service_complaint(self, "ended before it was ready");
-  if (poll(&ended, 1, EXIT_DEADLINE_MS) == 0) {
+  if (!vd_child_wait(process, EXIT_DEADLINE_MS)) {
     vd_service_kill(self);
-    if (poll(&ended, 1, EXIT_DEADLINE_MS) == 0)
+    if (!vd_child_wait(process, EXIT_DEADLINE_MS))
       return vd_worker_lost("hangs in the kernel, and was not ready before");
   }
-  g_subprocess_wait(process, NULL, NULL);
-  if (g_subprocess_get_if_signaled(process))
-    what =
-        g_strdup_printf("was killed by signal %d (%s) before it was ready",
-                        g_subprocess_get_term_sig(process), g_strsignal(g_subprocess_get_term_sig(process)));
-  else
-    what = g_strdup_printf("ended with status %d before it was ready", g_subprocess_get_exit_status(process));
+  end = vd_child_describe_end(process);
+  what = g_strdup_printf("%s before it was ready", end);
   return vd_worker_lost(what);
 }
 
-static gboolean await_ready(VdService *self, GSubprocess *process, const VdServiceSpec *spec,
+static gboolean await_ready(VdService *self, VdChild *process, const VdServiceSpec *spec,
                             GCancellable *cancellable, GError **error)
 {
   guint deadline_ms = spec->deadline_ms != 0 ? spec->deadline_ms : VD_SERVICE_READY_DEADLINE_MS;
@@ -208,11 +186,10 @@ static void start_guard_clear(StartGuard *guard)
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(StartGuard, start_guard_clear)
 
-static VdService *spawn_on_line(const VdServiceSpec *spec, GSubprocess **ret_process, GError **error)
+static VdService *spawn_on_line(const VdServiceSpec *spec, VdChild **ret_process, GError **error)
 {
   int pair[2];
   vd_autofd ours = -1, theirs = -1;
-  pid_t pid;
 
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
     fail(error, "socketpair", errno);
@@ -223,17 +200,14 @@ static VdService *spawn_on_line(const VdServiceSpec *spec, GSubprocess **ret_pro
   *ret_process = spawn(spec, vd_steal_fd(&theirs), error);
   if (*ret_process == NULL)
     return NULL;
-  /* Gone already: its end of the line says so. */
-  pid = g_subprocess_get_identifier(*ret_process) != NULL
-            ? (pid_t)g_ascii_strtoll(g_subprocess_get_identifier(*ret_process), NULL, 10)
-            : 0;
-  return vd_service_new_on_line(vd_steal_fd(&ours), pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1, pid);
+  return vd_service_new_on_line(vd_steal_fd(&ours), vd_child_dup_pidfd(*ret_process),
+                                vd_child_pid(*ret_process));
 }
 
 VdService *vd_service_start(const VdServiceSpec *spec, GCancellable *cancellable, GError **error)
 {
   g_auto(StartGuard) guard = {0};
-  g_autoptr(GSubprocess) process = NULL;
+  g_autoptr(VdChild) process = NULL;
   g_autoptr(GError) cause = NULL;
   vd_autofd listener = -1;
 

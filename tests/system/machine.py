@@ -50,6 +50,15 @@ def processes():
     return sorted(found)
 
 
+def spawner_of(pid):
+    """Of the service with this pid: the process that starts its processes, and ends with it; or None."""
+    for other, command in processes():
+        with contextlib.suppress(OSError):
+            if command == "virtdisk-spawn" and read(f"/proc/{other}/stat").rpartition(")")[2].split()[1] == str(pid):
+                return other
+    return None
+
+
 def files(directory):
     return sorted(os.path.join(top, name) for top, _, names in os.walk(directory) for name in names)
 

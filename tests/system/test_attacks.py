@@ -13,6 +13,7 @@ import time
 import testbed
 from attaching import ALL, ATTACH_RO, ATTACH_RW, DETACH, GET_INFO, TestCase
 from testbed import USERS, images, loops
+from userfuse import FLUSH, UserFuse
 
 READ = ATTACH_RO | DETACH | GET_INFO
 READ_ONLY = 1
@@ -330,6 +331,39 @@ class Handles(Attack):
             os.close(fd)
         self.bed.wait(lambda: self.state(image) == "attached-not-open", "the handles to be closed")
         user.detach_image(image)
+
+
+class Servers(Attack):
+    """A user's FUSE server need not answer, and each close of a descriptor of its file asks it (FUSE_FLUSH): also the
+    closes of a process that has inherited one."""
+    OTHERS_DEADLINE = 20  # seconds, for what takes others a fraction of one
+
+    def serve(self, image="image.img", source=None):
+        server = UserFuse(self.path("served"), USERS["vd-first"], image, source or images.raw(self.path("source"), 1 << 20))
+        self.addCleanup(server.end)
+        return server
+
+    def others_go_on(self):
+        """Opener, probe, task, serving worker and close, for another user."""
+        other = self.connect("vd-second")
+        path = self.path(f"others-{time.monotonic_ns()}.vhdx")
+        os.chmod(self.dir, 0o777)
+        start = time.monotonic()
+        handle = other.create(path, 4 << 20)
+        other.attach(handle, route="fuse")
+        other.detach(handle)
+        other.close_handle(handle)
+        self.assertLess(time.monotonic() - start, self.OTHERS_DEADLINE)
+        os.unlink(path)
+        other.close()
+
+    def test_file_that_is_held_open_stops_nobody_elses_processes(self):
+        server, user = self.serve(), self.connect("vd-first")
+        handle = user.open(server.path, GET_INFO)
+        server.hold(FLUSH)
+        self.others_go_on()
+        server.release()
+        user.close_handle(handle)
 
 
 class Texts(Attack):

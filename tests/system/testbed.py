@@ -23,7 +23,7 @@ from client import (DISK, HANDLE, MANAGER, NAME, PROPERTIES, ROOT, BusError, Cli
                     Terminal, options)
 import tap  # noqa: E402
 from machine import (CALL_DEADLINE, EVENT_DEADLINE, Expired, end_process, files, loops, texts,  # noqa: F401
-                     mounts, processes, program, read)
+                     mounts, processes, program, read, spawner_of)
 
 INSIDE = "VIRTDISK_TESTBED_INSIDE"
 
@@ -106,7 +106,7 @@ class TestCase(unittest.TestCase):
     def _assert_nothing_left(self):
         def difference():
             after = self.bed.snapshot()
-            ours = {self.bed.daemon.pid} if self.bed.daemon else set()
+            ours = {self.bed.daemon.pid, spawner_of(self.bed.daemon.pid)} if self.bed.daemon else set()
             left = []
             for kind, before in self._before.items():
                 for item in after[kind]:

@@ -21,6 +21,7 @@
 
 extern "C" {
 #include "auth/opener.h"
+#include "util/spawn.h"
 #include "virtdisk-error.h"
 }
 
@@ -77,11 +78,18 @@ template <typename Condition> static void wait_until(Condition condition)
   g_source_destroy(deadline);
 }
 
+// Beside the process that starts the others: dead or alive, until they have been waited for.
 static bool has_children()
 {
-  siginfo_t info;
+  for (const auto &task : fs::directory_iterator("/proc/self/task")) {
+    std::ifstream file(task.path() / "children");
+    pid_t pid;
 
-  return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+    while (file >> pid)
+      if (pid != vd_spawn_pid())
+        return true;
+  }
+  return false;
 }
 
 // Without pidfds: GLib's thread that reaps closes its own a little later.
