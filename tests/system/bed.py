@@ -20,6 +20,7 @@ from machine import (EVENT_DEADLINE, LOCK_DEADLINE, START_DEADLINE, Expired, end
                      processes, program, read)
 
 RUNDIR = "/run/virtdisk"
+UDEV_SOCKET = "/run/udev/control"
 MARKER = "/run/virtdisk-test"  # while it exists, what lies in RUNDIR is ours
 SOURCE = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 # name: (uid, gid, supplementary groups). The password of each, and of root, is PASSWORD.
@@ -54,6 +55,19 @@ TEST_RULE = """polkit.addRule(function(action, subject) {
   return answers[action.id + " " + subject.user] || answers[action.id] || undefined;
 });
 """
+
+
+def udevd_answers():
+    """Whether one listens: a udevd that was killed leaves its socket behind."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+        line.setblocking(False)
+        try:
+            line.connect(UDEV_SOCKET)
+        except BlockingIOError:  # its queue is full
+            return True
+        except OSError:
+            return False
+    return True
 
 
 class Bed:
@@ -131,11 +145,26 @@ class Bed:
             if path != self.dir:
                 shutil.rmtree(path, ignore_errors=True)
         if os.path.exists(MARKER):
+            self._detach_served()
             shutil.rmtree(RUNDIR, ignore_errors=True)
         elif files(RUNDIR):
             raise unittest.SkipTest(f"{RUNDIR} holds state of an installed service; detach its disks first")
         with open(MARKER, "w"):
             self._undo.callback(os.unlink, MARKER)
+
+    @staticmethod
+    def _detach_served():
+        """
+        Loop devices over what workers served. Their file has the same name on every machine and lies where nobody sees it, so
+        they are known by the workers' records.
+        """
+        for record in (path for path in files(f"{RUNDIR}/workers") if path.endswith(".conf")):
+            values = dict(line.split("=", 1) for line in read(record).splitlines() if "=" in line)
+            device = values.get("Device", "")
+            with contextlib.suppress(OSError):
+                if device.startswith("loop") and read(f"/sys/block/{device}/diskseq").strip() == values.get("DiskSeq"):
+                    print(f"# detaching {device}, which a worker served", flush=True)
+                    subprocess.run(["losetup", "-d", f"/dev/{device}"], check=False)
 
     def _lay_over(self, target, source=None, tmpfs=False):
         """Mounts, in our namespace only, something over target."""
@@ -165,15 +194,17 @@ class Bed:
     def _reload_udev():
         """A udevd with a full queue turns callers away (EAGAIN); it is asked again when the queue is empty."""
         for _ in range(20):
-            if subprocess.run(["udevadm", "control", "--reload"], check=False, stderr=subprocess.DEVNULL).returncode == 0:
+            result = subprocess.run(["udevadm", "control", "--reload"], check=False, capture_output=True, text=True)
+            if result.returncode == 0:
                 return
+            if not udevd_answers():
+                raise Expired(f"udevd has ended; nobody answers at {UDEV_SOCKET}, which it left behind")
             subprocess.run(["udevadm", "settle", "--timeout=3"], check=False)
-        raise Expired("udevd did not take its new rules")
+        raise Expired(f"udevd runs, but did not take its new rules: {result.stderr.strip()}")
 
     def _install_udev_rules(self):
         rules = glob.glob(f"{self.build}/data/udev/*.rules") or glob.glob(f"{SOURCE}/data/udev/*.rules")
-        self.udev_runs = os.path.exists("/run/udev/control")
-        if not rules or not self.udev_runs:
+        if not rules or not os.path.exists(UDEV_SOCKET):
             return
         os.makedirs("/run/udev/rules.d", exist_ok=True)
         for rule in rules:
@@ -500,6 +531,11 @@ class Bed:
             subprocess.run(["umount", "-l", point], check=False)
         for name, _ in loops(self.dir):
             subprocess.run(["losetup", "-d", f"/dev/{name}"], check=False)
+        for pid, command in processes():
+            if command.startswith("virtdisk-"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self._detach_served()
         for directory in (RUNDIR, self.statedir):
             shutil.rmtree(directory, ignore_errors=True)
         self.processes.clear()

@@ -134,6 +134,18 @@ class Bed(testbed.TestCase):
         finally:
             process.communicate()
 
+    def test_what_a_failed_test_left_is_undone(self):
+        self.bed.start_daemon()
+        path = self.path("left.vhdx")
+        self.root.close_handle(self.root.create(path, 64 << 20))
+        device = self.root.attach_image(path, route="fuse")[1]
+        backing = f"/sys/block/{os.path.basename(device)}/loop/backing_file"
+        self.assertTrue(os.path.exists(backing))
+        self.bed.kill_daemon()
+        self.bed.clean()
+        self.bed.wait(lambda: not os.path.exists(backing), f"{device} to be detached")
+        self.bed.wait(lambda: self.bed.snapshot() == self._before, "the world as it was")
+
     def test_expired_deadline_says_what_was_awaited(self):
         with self.assertRaisesRegex(testbed.Expired, "the impossible: not within 0.1 s"):
             self.bed.wait(lambda: False, "the impossible", 0.1)
