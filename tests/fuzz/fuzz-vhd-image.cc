@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 // A whole VHD, as the probe and whoever opens it read it: footers, sparse header, locators, table.
 #include "fuzz/sparse.hh"
-#include "images/vhd.hh"
+#include "fuzz/vhd-sums.hh"
 #include "virtdisk-enums.h"
 
 extern "C" {
@@ -11,48 +11,6 @@ extern "C" {
 
 namespace
 {
-
-images::Bytes read(const images::File &file, uint64_t offset, size_t length)
-{
-  images::Bytes bytes(length);
-
-  if (offset > kMaxFuzzedFile ||
-      pread(file.fd(), bytes.data(), length, static_cast<off_t>(offset)) != static_cast<ssize_t>(length))
-    return {};
-  return bytes;
-}
-
-// The structure that begins with this cookie gets the right sum.
-void mend(images::File &file, uint64_t offset, const char *cookie, size_t length, size_t at_sum)
-{
-  images::Bytes bytes = read(file, offset, length);
-  uint32_t sum = 0;
-
-  if (bytes.empty() || memcmp(bytes.data(), cookie, 8) != 0)
-    return;
-  images::put_be(bytes, at_sum, 0, 4);
-  for (uint8_t byte : bytes)
-    sum += byte;
-  images::put_be(bytes, at_sum, ~sum, 4);
-  file.put(offset, bytes);
-}
-
-void mend_image(images::File &file)
-{
-  struct stat st = {};
-
-  must(fstat(file.fd(), &st) == 0);
-  mend(file, 0, "conectix", 512, 64);
-  if (st.st_size >= 512)
-    mend(file, static_cast<uint64_t>(st.st_size) - 512, "conectix", 512, 64);
-  images::Bytes front = read(file, 0, 512);
-  if (front.empty())
-    return;
-  uint64_t header = 0;
-  for (unsigned i = 16; i < 24; i++)
-    header = header << 8 | front[i];
-  mend(file, header, "cxsparse", 1024, 36);
-}
 
 void check_table(const VdReader &reader, const VdVhdBatShape &shape)
 {
@@ -83,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   VdReader reader;
 
   if (right)
-    mend_image(*file);
+    mend_vhd(*file);
   vd_format_probe(file->fd(), VIRTDISK_DEVICE_VHD, VD_CONTENT_SKIP, &facts, &error);
   must(vd_reader_init(&reader, file->fd(), &error));
   if (!vd_vhd_footers_read(&reader, &footers, &error))
@@ -98,21 +56,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 Seeds fuzz_seeds()
 {
-  images::SparseVhd dynamic(3), child(4), torn(3);
+  Seeds seeds;
 
-  dynamic.table[1] = 0x800 / 512;
-  dynamic.trailer_offset = 0xa00 + (512 << 10);
-  torn.end = images::SparseVhd::MISSING;
-  child.header.parent_name = u"parent.vhd";
-  child.header.locators[0] = {"W2ru", 512, 24, 0x800};
-  child.header.locators[3] = {"MacX", 512, 14, 0x900};
-  child.header.locators[7] = {"Wi2k", 1, 4, 0xa00};
-  child.pieces = {
-      {0x800, images::utf16(u".\\parent.vhd", false)},
-      {0x900, images::Bytes{'f', 'i', 'l', 'e', ':', '/', '/', '/', '%', '6', '1', '/', 'b', 'c'}},
-      {0xa00, images::Bytes{'C', ':', '\\', 0x80}}};
-  return {{"dynamic", images::joined({1}, pack(images::File(dynamic.build())))},
-          {"child", images::joined({1}, pack(images::File(child.build())))},
-          {"torn", images::joined({1}, pack(images::File(torn.build())))},
-          {"fixed", images::joined({1}, pack(images::File(images::fixed_vhd(images::Bytes(8192)))))}};
+  for (const auto &[name, bytes] : vhd_images())
+    seeds[name] = images::joined({1}, pack(images::File(bytes)));
+  return seeds;
 }

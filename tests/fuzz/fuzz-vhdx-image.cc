@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
   VdVhdx vhdx;
 
   if (mend)
-    mend_image(*file);
+    mend_vhdx(*file);
   vd_format_probe(file->fd(), VIRTDISK_DEVICE_VHDX, VD_CONTENT_SKIP, &facts, &error);
   must(vd_reader_init(&reader, file->fd(), &error));
   if (!vd_vhdx_read(&reader, &vhdx, &error))

@@ -54,7 +54,7 @@ inline void mend_log(images::File &file, uint64_t offset, uint64_t length)
   }
 }
 
-inline void mend_image(images::File &file)
+inline void mend_vhdx(images::File &file)
 {
   for (uint64_t header : {UINT64_C(64) << 10, UINT64_C(128) << 10}) {
     images::Bytes bytes = read_at(file, header, 4096);
