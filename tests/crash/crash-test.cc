@@ -134,6 +134,13 @@ void durable(Driver &driver, const Format &format)
   driver.flush();
 }
 
+// The two ends of a session and little between them.
+void once(Driver &driver, const Format &format)
+{
+  driver.write(0, grain(format));
+  driver.flush();
+}
+
 // The space of blocks that were given back goes to others, which are written in part.
 void recycle(Driver &driver, const Format &format)
 {
@@ -188,11 +195,17 @@ void unflushed(Driver &driver, const Format &format)
 }
 
 const Workload workloads[] = {
-    {"Allocate", allocate, true, true, false},    {"Overwrite", overwrite, false, false, false},
-    {"Scattered", scattered, false, true, false}, {"Discard", discard, false, false, true},
-    {"Recycle", recycle, true, true, true},       {"LogWrap", log_wrap, true, false, true},
-    {"Growth", growth, true, false, false},       {"Unflushed", unflushed, true, false, true},
-    {"Durable", durable, false, false, false},    {"FirstTouch", first_touch, true, false, false},
+    {"Allocate", allocate, true, true, false},
+    {"Overwrite", overwrite, false, false, false},
+    {"Scattered", scattered, false, true, false},
+    {"Discard", discard, false, false, true},
+    {"Recycle", recycle, true, true, true},
+    {"LogWrap", log_wrap, true, false, true},
+    {"Growth", growth, true, false, false},
+    {"Unflushed", unflushed, true, false, true},
+    {"Once", once, false, false, false},
+    {"Durable", durable, false, false, false},
+    {"FirstTouch", first_touch, true, false, false},
 };
 
 const Format formats[] = {
@@ -377,7 +390,7 @@ TEST_P(Crash, PowerCutAtEveryMoment)
   EXPECT_EQ(sim.changed_in_flight(), 0u);
   ASSERT_EQ(judge(model, files_of(sim), never, false), "");
   vd_sim::Cuts cuts;
-  cuts.most = states_wanted(format());
+  cuts.most = states_wanted(format()) * (workload().run == once ? 8 : 1);
   sim.for_each_cut(cuts, [&](const vd_sim::Cut &cut, std::vector<vd_sim::Image> &files) {
     if (HasFailure())
       return;
@@ -388,6 +401,30 @@ TEST_P(Crash, PowerCutAtEveryMoment)
     count++;
   });
   EXPECT_GE(count, std::min<size_t>(8, states_wanted(format())));
+}
+
+// The last write before the power cut arrives but for one sector: an entry of the log, a table, a bitmap.
+TEST_P(Crash, AWriteThatIsTorn)
+{
+  vd_sim::Io sim({11});
+  Model model(format().size);
+  std::vector<size_t> positions;
+  size_t n = states_wanted(format());
+
+  ASSERT_NO_FATAL_FAILURE(record(sim, model, true));
+  for (size_t i = 0; i < sim.log().size(); i++) {
+    const vd_sim::Event &event = sim.log()[i];
+
+    if (event.what == vd_sim::Event::What::submitted && event.kind == VD_IO_WRITE && event.length > sector)
+      positions.push_back(i + 1);
+  }
+  std::mt19937_64 random(19);
+  for (size_t i = 0; i < std::min(n, positions.size()) && !HasFailure(); i++) {
+    vd_sim::Cut cut = {positions[i * positions.size() / std::min(n, positions.size())],
+                       vd_sim::Cut::Kept::torn, random(), 512};
+
+    EXPECT_EQ(judge(model, sim.state(cut), cut.position, i % 2 == 0), "") << vd_sim::describe(cut);
+  }
 }
 
 // What a power cut left is being mended (the log replayed, the trailer put in its place) when it is cut

@@ -434,6 +434,30 @@ static void choose(Image &image, const Event &event, uint64_t applied, uint32_t 
   }
 }
 
+// All that is in flight, but of the write that was submitted last one piece is missing.
+static void tear_last(std::vector<Image> &images, const std::map<uint64_t, Event> &flying, uint32_t atom,
+                      std::mt19937_64 &random)
+{
+  const Event *last = nullptr;
+
+  for (const auto &one : flying)
+    if (one.second.kind == VD_IO_WRITE)
+      last = &one.second;
+  for (const auto &one : flying) {
+    const Event &event = one.second;
+    uint64_t from = event.length, to = event.length;
+
+    if (&event == last && atom != 0) {
+      from = random() % ((event.length + atom - 1) / atom) * atom;
+      to = std::min(event.length, from + atom);
+    }
+    if (from > 0)
+      apply(images[event.file], event, 0, from);
+    if (to < event.length)
+      apply(images[event.file], event, to, event.length);
+  }
+}
+
 std::vector<Image> Io::state(const Cut &cut)
 {
   Durability &durability = impl_->durability;
@@ -449,11 +473,13 @@ std::vector<Image> Io::state(const Cut &cut)
   if (cut.kept == Cut::Kept::durable)
     return images;
   for (const auto &change : durability.completed) {
-    if (cut.kept == Cut::Kept::completed)
-      apply(images[change.event.file], change.event, 0, change.applied);
-    else
+    if (cut.kept == Cut::Kept::chosen)
       choose(images[change.event.file], change.event, change.applied, cut.atom, random);
+    else
+      apply(images[change.event.file], change.event, 0, change.applied);
   }
+  if (cut.kept == Cut::Kept::torn)
+    tear_last(images, durability.flying, cut.atom, random);
   if (cut.kept == Cut::Kept::chosen)
     for (const auto &one : durability.flying)
       choose(images[one.second.file], one.second, one.second.length, cut.atom, random);
@@ -464,7 +490,7 @@ void Io::for_each_cut(const Cuts &cuts, const std::function<void(const Cut &, st
 {
   size_t positions = impl_->log.size() + 1;
   size_t first = std::min(cuts.first_position, positions - 1);
-  size_t per_position = 2 + cuts.choices, all = (positions - first) * per_position;
+  size_t per_position = 3 + cuts.choices, all = (positions - first) * per_position;
   size_t n = std::min(all, std::max<size_t>(1, cuts.most));
   std::mt19937_64 random(cuts.seed);
 
@@ -480,16 +506,13 @@ void Io::for_each_cut(const Cuts &cuts, const std::function<void(const Cut &, st
     size_t kind = i % per_position;
     size_t position = first + i * (positions - first) / n;
 
-    if (kind < 2)
-      one(position, kind == 0 ? Cut::Kept::durable : Cut::Kept::completed, 0);
-    else
-      one(position, Cut::Kept::chosen, random());
+    one(position, static_cast<Cut::Kept>(std::min<size_t>(kind, 3)), kind < 2 ? 0 : random());
   }
 }
 
 std::string describe(const Cut &cut)
 {
-  static const char *const kept[] = {"durable", "completed", "chosen"};
+  static const char *const kept[] = {"durable", "completed", "all but a piece", "chosen"};
 
   return "cut before event " + std::to_string(cut.position) + ", kept: " + kept[static_cast<int>(cut.kept)] +
          ", seed " + std::to_string(cut.seed) + ", atom " + std::to_string(cut.atom);

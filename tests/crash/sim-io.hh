@@ -82,12 +82,14 @@ struct Event {
 
 // One state that a power cut may leave.
 struct Cut {
-  enum class Kept { durable, completed, chosen };
+  enum class Kept { durable, completed, torn, chosen };
 
   size_t position; // events before this one have happened
-  Kept kept;       // beside what is durable: nothing; all that completed; a choice of it all, in flight too
-  uint64_t seed;   // of the choice
-  uint32_t atom;   // chosen writes may be torn at multiples of this, bytes; 0: never torn
+  // Beside what is durable: nothing; all that completed; that and all in flight, but for a piece of the write
+  // that was submitted last; a choice of it all, in flight too.
+  Kept kept;
+  uint64_t seed; // of the choice
+  uint32_t atom; // writes may be torn at multiples of this, bytes; 0: never torn
 };
 
 struct Cuts {
@@ -133,7 +135,7 @@ public:
 
   const std::vector<Event> &log() const;
   std::vector<Image> state(const Cut &cut);
-  // Every position: durable, completed, and as many choices as asked for.
+  // Every position: durable, completed, torn, and as many choices as asked for.
   void for_each_cut(const Cuts &cuts, const std::function<void(const Cut &, std::vector<Image> &)> &check);
 
 private:
