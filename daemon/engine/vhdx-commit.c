@@ -8,16 +8,19 @@
 
 #include <errno.h>
 
-void vd_vhdx_images_reset(VdVhdxImages *self)
+void vd_vhdx_images_reset(VdVhdxLayer *self)
 {
-  self->n = 0;
+  self->images.n = 0;
+  vd_waiters_wake(&self->images.waiters);
 }
 
-static VdVhdxImage *find_image(VdVhdxImages *self, uint64_t offset)
+VdVhdxImage *vd_vhdx_images_find(VdVhdxLayer *self, uint64_t offset)
 {
-  for (unsigned i = 0; i < self->n; i++)
-    if (self->images[i].offset == offset)
-      return &self->images[i];
+  VdVhdxImages *images = &self->images;
+
+  for (unsigned i = 0; i < images->n; i++)
+    if (images->images[i].offset == offset)
+      return &images->images[i];
   return NULL;
 }
 
@@ -25,7 +28,7 @@ VdStep vd_vhdx_images_get(VdVhdxLayer *self, uint64_t offset, bool fresh, VdVhdx
                           VdWaiter *waiter, int *ret_error)
 {
   VdVhdxImages *images = &self->images;
-  VdVhdxImage *image = find_image(images, offset);
+  VdVhdxImage *image = vd_vhdx_images_find(self, offset);
   const uint8_t *data = NULL;
   VdStep step = VD_STEP_DONE;
 
@@ -153,7 +156,7 @@ static VdStep change_bitmap(VdVhdxLayer *self, const VdUpdate *update, uint64_t 
       return step;
   }
   for (uint64_t page = from; page < to; page += VD_VHDX_PAGE)
-    change_page(self, update, find_image(&self->images, page), bits, clear);
+    change_page(self, update, vd_vhdx_images_find(self, page), bits, clear);
   return VD_STEP_DONE;
 }
 
@@ -192,7 +195,7 @@ static bool is_full(VdVhdxLayer *self, const VdUpdate *update, uint64_t bits)
 {
   uint64_t left = self->base.size - update->block * self->base.block_size;
   uint64_t sectors = (left < self->base.block_size ? left : self->base.block_size) / self->base.sector_size;
-  VdVhdxImage *image = find_image(&self->images, bits / VD_VHDX_PAGE * VD_VHDX_PAGE);
+  VdVhdxImage *image = vd_vhdx_images_find(self, bits / VD_VHDX_PAGE * VD_VHDX_PAGE);
 
   return image && bits % VD_VHDX_PAGE * 8 + sectors <= VD_VHDX_PAGE * 8 &&
          bits_are(image->data, bits % VD_VHDX_PAGE * 8, sectors, true);
@@ -260,6 +263,7 @@ static void release(VdVhdxLayer *self, VdUpdate *end)
 static void finish(VdVhdxLayer *self, int result)
 {
   release(self, NULL);
+  vd_vhdx_images_reset(self);
   vd_vhdx_layer_later(self, self->commit.done, self->commit.user, result);
 }
 
@@ -272,7 +276,7 @@ static void on_written(VdVhdxLayer *self, int result)
     return;
   }
   release(self, self->commit.next);
-  vd_vhdx_images_reset(&self->images);
+  vd_vhdx_images_reset(self);
   gather(self);
 }
 
@@ -308,6 +312,6 @@ void vd_vhdx_commit(VdLayer *base, VdUpdate *batch, void (*done)(void *user, int
   self->commit.waiter.wake = on_page;
   self->commit.done = done;
   self->commit.user = user;
-  vd_vhdx_images_reset(&self->images);
+  vd_vhdx_images_reset(self);
   gather(self);
 }

@@ -99,10 +99,13 @@ typedef struct {
   bool changed;
 } VdVhdxImage;
 
+/* As long as a page is among them, only what is in memory already tells what it held: nothing is read from
+ * its home, lest that comes back after the entry is written, and is taken for the newest. */
 typedef struct {
   VdVhdxImage images[VD_VHDX_ENTRY_PAGES];
   unsigned n;
   uint8_t *memory;
+  VdWaiters waiters; /* for the end of the entry */
 } VdVhdxImages;
 
 typedef struct {
@@ -327,7 +330,10 @@ void vd_vhdx_checkpoint_kick(VdVhdxLayer *self);
 void vd_vhdx_checkpoint_all(VdVhdxLayer *self, VdVhdxThen then);
 
 /* vhdx-commit.c */
-void vd_vhdx_images_reset(VdVhdxImages *self);
+/* The entry is over, or there was none. */
+void vd_vhdx_images_reset(VdVhdxLayer *self);
+/* NULL: not among them. */
+VdVhdxImage *vd_vhdx_images_find(VdVhdxLayer *self, uint64_t offset);
 /* The page at offset, to be changed; loaded first unless fresh (zeros). */
 VdStep vd_vhdx_images_get(VdVhdxLayer *self, uint64_t offset, bool fresh, VdVhdxImage **ret_image,
                           VdWaiter *waiter, int *ret_error);

@@ -25,6 +25,11 @@ VdStep vd_vhdx_map_page(VdVhdxLayer *self, uint64_t offset, const uint8_t **ret_
     *ret_data = slot->data;
     return VD_STEP_DONE;
   }
+  if (self->images.n > 0 && !vd_pages_peek(self->pages, self->base.file, offset) &&
+      vd_vhdx_images_find(self, offset)) {
+    vd_waiters_add(&self->images.waiters, waiter);
+    return VD_STEP_WAIT;
+  }
   step = vd_pages_get(self->pages, self->base.file, offset, &page, waiter, ret_error);
   if (step == VD_STEP_DONE)
     *ret_data = page->data;

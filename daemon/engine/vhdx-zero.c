@@ -12,6 +12,7 @@ static void punch(VdVhdxLayer *self);
 
 static void finish(VdVhdxLayer *self, int result)
 {
+  vd_vhdx_images_reset(self);
   vd_vhdx_layer_later(self, self->zeroing.done, self->zeroing.user, result);
 }
 
@@ -34,6 +35,19 @@ static bool has_space(uint64_t entry)
   return state != VD_VHDX_NOT_PRESENT && state != VD_VHDX_ZERO && vd_vhdx_bat_offset(entry) >= VD_VHDX_MIB;
 }
 
+/* What the BAT says of a block, with the changes of this entry: who waited for a page of them would wait for
+ * this. */
+static VdStep get_entry(VdVhdxLayer *self, uint64_t index, uint64_t *ret_entry, int *ret_error)
+{
+  uint64_t at;
+  const VdVhdxImage *image = vd_vhdx_images_find(self, vd_vhdx_map_bat_page(self, index, &at));
+
+  if (!image)
+    return vd_vhdx_map_entry(self, index, ret_entry, &self->zeroing.waiter, ret_error);
+  *ret_entry = vd_vhdx_load(image->data, at);
+  return VD_STEP_DONE;
+}
+
 /* WAIT too when no more fits into the entry: *ret_full. */
 static VdStep zero_block(VdVhdxLayer *self, uint64_t block, bool *ret_full, int *ret_error)
 {
@@ -41,7 +55,7 @@ static VdStep zero_block(VdVhdxLayer *self, uint64_t block, bool *ret_full, int 
   uint64_t index = vd_vhdx_bat_payload_index(&self->vhdx.shape, block);
   uint64_t entry, at;
   VdVhdxImage *image;
-  VdStep step = vd_vhdx_map_entry(self, index, &entry, &zeroing->waiter, ret_error);
+  VdStep step = get_entry(self, index, &entry, ret_error);
   uint64_t page = vd_vhdx_map_bat_page(self, index, &at);
 
   if (step != VD_STEP_DONE || reads_as_zeros(self, entry))
@@ -141,7 +155,7 @@ static void gather(VdVhdxLayer *self)
 
 static void start_entry(VdVhdxLayer *self)
 {
-  vd_vhdx_images_reset(&self->images);
+  vd_vhdx_images_reset(self);
   self->zeroing.n_freed = 0;
   gather(self);
 }

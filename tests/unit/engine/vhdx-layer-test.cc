@@ -512,3 +512,54 @@ TEST_F(VhdxChild, AfterAPowerCutASectorIsTheParentsOrTheNewOne)
     }
   });
 }
+
+// What is read of a page's home while the log gets that page is not taken for its newest content afterwards,
+// when the log has let go of it.
+TEST(VhdxLayer, APageThatIsWantedWhileItIsLoggedIsNotForgotten)
+{
+  constexpr unsigned n_pages = 80; // more than there is room for
+  constexpr uint64_t per_page = 512 * mib;
+  Shape shape;
+  shape.size = n_pages * per_page;
+  Chain first({create(shape)}, true);
+  ASSERT_NE(first.engine, nullptr) << first.error.text;
+  for (unsigned i = 0; i < n_pages; i++)
+    ASSERT_EQ(first.fill(i * per_page, 512, static_cast<uint8_t>(i + 1)), 0);
+  ASSERT_EQ(vd_engine_close(first.engine), 0);
+  Image image = first.sim.image(0);
+  VdVhdx vhdx = read_structure(image);
+  Chain chain({image}, true);
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  ASSERT_EQ(chain.fill(per_page, 512, 2), 0); // the session is begun
+  bool hold_log = true, hold_page = false;
+  chain.sim.hold = [&](const VdIoOp &op) {
+    bool in_log = op.offset - vhdx.header.log_offset < vhdx.header.log_length;
+
+    return op.kind == VD_IO_WRITE ? hold_log && in_log : hold_page && op.offset == vhdx.bat.offset;
+  };
+
+  Pending write(VD_OP_WRITE, mib, 512);
+  memset(write.memory.data, 0x5A, 512);
+  vd_engine_submit(chain.engine, &write.request);
+  chain.sim.run_until_quiet();
+  ASSERT_FALSE(write.finished);
+  for (unsigned i = 1; i < n_pages; i++)
+    ASSERT_EQ(chain.read(i * per_page, 512)[0], i + 1);
+  Pending read(VD_OP_READ, 0, 512);
+  hold_page = true;
+  vd_engine_submit(chain.engine, &read.request);
+  chain.sim.run_until_quiet();
+  hold_log = false;
+  ASSERT_EQ(chain.wait(write), 0);
+  hold_page = false;
+  ASSERT_EQ(chain.wait(read), 0);
+  EXPECT_EQ(read.memory.data[0], 1);
+  for (unsigned i = 1; i < 100; i++)
+    ASSERT_EQ(chain.fill(2 * per_page + i * mib, 512, 9), 0);
+  chain.sim.run_until_quiet();
+  EXPECT_EQ(chain.read(mib, 512)[0], 0x5A);
+  ASSERT_EQ(chain.fill(2 * mib, 512, 3), 0);
+  EXPECT_EQ(vd_engine_close(chain.engine), 0);
+  Chain again({chain.sim.image(0)}, false);
+  EXPECT_EQ(again.read(mib, 512)[0], 0x5A);
+}
