@@ -242,10 +242,21 @@ static void run_spilled(VdRing *self)
   }
 }
 
-static int hand_over(VdRing *self, bool wait)
+/* With a deadline in two calls: one call would not say whether it was reached. */
+static int submit_and_wait(VdRing *self, struct __kernel_timespec *deadline)
 {
-  int result =
-      wait ? io_uring_submit_and_wait(&self->uring, 1) : io_uring_submit_and_get_events(&self->uring);
+  struct io_uring_cqe *cqe;
+  int result;
+
+  if (!deadline)
+    return io_uring_submit_and_wait(&self->uring, 1);
+  result = io_uring_submit(&self->uring);
+  return result < 0 ? result : io_uring_wait_cqe_timeout(&self->uring, &cqe, deadline);
+}
+
+static int hand_over(VdRing *self, bool wait, struct __kernel_timespec *deadline)
+{
+  int result = wait ? submit_and_wait(self, deadline) : io_uring_submit_and_get_events(&self->uring);
 
   /* Short of memory: what is in flight already will give some back. */
   if ((result == -EAGAIN || result == -EBUSY) && wait && self->in_flight > io_uring_sq_ready(&self->uring)) {
@@ -256,7 +267,8 @@ static int hand_over(VdRing *self, bool wait)
   return is_passing(result) ? 0 : result;
 }
 
-int vd_ring_wait(VdRing *self)
+/* deadline: NULL: none. */
+static int wait_until(VdRing *self, struct __kernel_timespec *deadline)
 {
   bool prepared = self->prepare && self->prepare(self->prepare_user);
   Completion list[BATCH];
@@ -267,11 +279,25 @@ int vd_ring_wait(VdRing *self)
     return self->error;
   if (self->in_flight == 0)
     return prepared ? 0 : -EDEADLK;
-  int result = hand_over(self, !prepared && self->n_spilled == 0);
-  if (result < 0)
+  int result = hand_over(self, !prepared && self->n_spilled == 0, deadline);
+  if (result < 0 && result != -ETIME)
     return self->error = result;
   run_spilled(self);
-  while ((got = take(self, list, BATCH)) > 0)
+  while ((got = take(self, list, BATCH)) > 0) {
     run(self, list, got);
-  return self->error;
+    result = 0;
+  }
+  return self->error ? self->error : result < 0 ? result : 0;
+}
+
+int vd_ring_wait(VdRing *self)
+{
+  return wait_until(self, NULL);
+}
+
+int vd_ring_wait_for(VdRing *self, unsigned ms)
+{
+  struct __kernel_timespec deadline = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+
+  return wait_until(self, &deadline);
 }

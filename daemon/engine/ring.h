@@ -32,6 +32,8 @@ void vd_ring_post(VdRing *self, VdRingOp *op, int result);
 /* Hands over, waits for at least one completion, runs all. May return early on a signal. -errno if the ring
  * is broken, -EDEADLK if nothing is in flight. */
 int vd_ring_wait(VdRing *self);
+/* The same, but no longer than ms: -ETIME if nothing was completed by then. */
+int vd_ring_wait_for(VdRing *self, unsigned ms);
 /* Called at the start of each wait, before the batch is handed over; true: don't wait this time. */
 void vd_ring_set_prepare(VdRing *self, bool (*prepare)(void *user), void *user);
 /* For registrations of a transport's own (buffers), before the ring is restricted. */

@@ -123,6 +123,27 @@ TEST(Ring, PostedCompletionsComeInTheNextWait)
   EXPECT_EQ(op.result, -ENOSPC);
 }
 
+TEST(Ring, AWaitMayHaveADeadline)
+{
+  MAKE_RING(ring, 8, 1);
+  int event = eventfd(0, EFD_CLOEXEC);
+  NopOp op;
+  uint64_t value = 0;
+
+  ASSERT_EQ(vd_ring_set_file(ring.get(), 0, event), 0);
+  io_uring_sqe *sqe = vd_ring_sqe(ring.get(), &op);
+  io_uring_prep_read(sqe, 0, &value, sizeof value, 0);
+  sqe->flags |= IOSQE_FIXED_FILE;
+  EXPECT_EQ(vd_ring_wait_for(ring.get(), 20), -ETIME);
+  EXPECT_EQ(vd_ring_wait_for(ring.get(), 0), -ETIME);
+  EXPECT_EQ(op.dones, 0u);
+  EXPECT_EQ(eventfd_write(event, 5), 0);
+  while (op.dones == 0)
+    ASSERT_EQ(vd_ring_wait_for(ring.get(), 60000), 0);
+  EXPECT_EQ(value, 5u);
+  close(event);
+}
+
 TEST(Ring, ASignalEndsTheWaitEarlyButBreaksNothing)
 {
   MAKE_RING(ring, 8, 1);
