@@ -72,6 +72,15 @@ bool vd_serve_open_images(VdServer *server, VdFormatError *ret_error)
   return server->engine || no_memory(ret_error, "engine");
 }
 
+void vd_serve_close_images(VdServer *server)
+{
+  vd_engine_close(server->engine);
+  vd_engine_free(server->engine);
+  server->engine = NULL;
+  vd_pages_free(server->pages);
+  server->pages = NULL;
+}
+
 static void on_begun(void *user, int result)
 {
   *(int *)user = result;

@@ -6,15 +6,17 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "worker/serve.h"
 
-/* Which of the sources an event is of: a line's number, or the socket where new ones come in. */
-#define LISTEN VD_SERVE_MAX_LINES
+/* Which of the sources an event is of: a line's number, the socket where new ones come in, or SIGTERM. */
+enum { LISTEN = VD_SERVE_MAX_LINES, SIGNAL, N_SOURCES };
 
 static bool watch(VdServeLines *self, int operation, int fd, uint32_t source, uint32_t events)
 {
@@ -97,13 +99,6 @@ static void give(VdServeLines *self, VdServeLine *line)
     hang_up(line);
 }
 
-/* The end is the transport's to say, unless nobody has used it yet. */
-static void handle_stop(VdServer *server)
-{
-  if (!server->ended && server->transport->is_untouched(server))
-    vd_server_end(server);
-}
-
 static void handle_message(VdServeLines *self, VdServeLine *line, const VdServeHeader *header, size_t size)
 {
   VdServeReport report;
@@ -125,7 +120,7 @@ static void handle_message(VdServeLines *self, VdServeLine *line, const VdServeH
     give(self, line);
     break;
   case VD_SERVE_STOP:
-    handle_stop(self->server);
+    vd_server_dismiss(self->server);
     break;
   default:
     hang_up(line);
@@ -184,6 +179,11 @@ static void handle_event(VdServeLines *self, const struct epoll_event *event)
     handle_listen(self);
     return;
   }
+  if (event->data.u32 == SIGNAL) {
+    self->server->dismissed = true;
+    vd_server_dismiss(self->server);
+    return;
+  }
   if (line->fd >= 0 && (event->events & EPOLLOUT) != 0)
     give(self, line);
   if (line->fd >= 0 && (event->events & ~(uint32_t)EPOLLOUT) != 0)
@@ -193,12 +193,12 @@ static void handle_event(VdServeLines *self, const struct epoll_event *event)
 static void on_control(VdRingOp *op, int result, uint32_t flags)
 {
   VdServeLines *self = (VdServeLines *)((char *)op - offsetof(VdServeLines, poll));
-  struct epoll_event events[VD_SERVE_MAX_LINES + 1];
+  struct epoll_event events[N_SOURCES];
   int n;
 
   if (result < 0)
     return;
-  n = epoll_wait(self->control_fd, events, VD_SERVE_MAX_LINES + 1, 0);
+  n = epoll_wait(self->control_fd, events, N_SOURCES, 0);
   for (int i = 0; i < n; i++)
     handle_event(self, &events[i]);
   vd_serve_lines_start(self);
@@ -212,6 +212,17 @@ void vd_serve_lines_start(VdServeLines *self)
   io_uring_prep_poll_add(sqe, VD_SLOT_CONTROL, POLLIN);
   sqe->user_data = data;
   sqe->flags |= IOSQE_FIXED_FILE;
+}
+
+/* It stays pending, and is told of once: there is nothing more to it. */
+static bool watch_signal(VdServeLines *self)
+{
+  sigset_t heard;
+
+  sigemptyset(&heard);
+  sigaddset(&heard, SIGTERM);
+  self->signal_fd = signalfd(-1, &heard, SFD_CLOEXEC | SFD_NONBLOCK);
+  return self->signal_fd >= 0 && watch(self, EPOLL_CTL_ADD, self->signal_fd, SIGNAL, EPOLLIN | EPOLLONESHOT);
 }
 
 bool vd_serve_lines_init(VdServeLines *self, VdServer *server, int first)
@@ -228,7 +239,7 @@ bool vd_serve_lines_init(VdServeLines *self, VdServer *server, int first)
     return false;
   self->daemon = daemon.uid;
   self->control_fd = epoll_create1(EPOLL_CLOEXEC);
-  if (self->control_fd < 0 || !add_line(self, first))
+  if (self->control_fd < 0 || !add_line(self, first) || !watch_signal(self))
     return false;
   return self->listen_fd < 0 || watch(self, EPOLL_CTL_ADD, self->listen_fd, LISTEN, EPOLLIN);
 }

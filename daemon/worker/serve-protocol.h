@@ -14,6 +14,9 @@
  *   VD_SERVE_STOP .........................>  once the transport has ended: clean close, VD_SERVE_CLOSED,
  * exit
  *
+ * SIGTERM is STOP without a line; where the disk is in use the worker serves on, and from then on keeps the
+ * image in its clean form whenever nobody writes (serve-rest.c): it may be killed next.
+ *
  * When the transport ends by itself (ublk stopped, the FUSE mount gone) the worker closes the image cleanly,
  * says VD_SERVE_CLOSED to whoever is connected, and exits.
  */

@@ -22,7 +22,6 @@ typedef struct {
   VdServer *server;
   int32_t result; /* of the request that ends: goes with the command */
   uint16_t number;
-  bool early;      /* its request waits for the images to be open */
   uint8_t *buffer; /* zero copy: no memory, but what stands for the kernel's */
 } Tag;
 
@@ -127,8 +126,6 @@ static void serve_tag(Ublk *self, Tag *tag)
   self->used = true;
   if (!vd_ublk_fill_request(&descriptor, &self->server->order.setup, &tag->request, &tag->result))
     commit(tag, tag->result);
-  else if (!self->server->engine)
-    tag->early = true;
   else
     submit(tag);
 }
@@ -215,20 +212,6 @@ static bool ublk_prepare(VdServer *server, VdFormatError *ret_error)
   return result == 0 || refuse(ret_error, "the first commands", -result);
 }
 
-/* Linux from 6.16 sends a successor what comes anew as soon as it has all the first commands. */
-static void ublk_start(VdServer *server)
-{
-  Ublk *self = server->transport_state;
-
-  for (unsigned i = 0; i < self->n_tags; i++) {
-    Tag *tag = &self->tags[i];
-
-    if (tag->early)
-      submit(tag);
-    tag->early = false;
-  }
-}
-
 static bool ublk_is_untouched(const VdServer *server)
 {
   const Ublk *self = server->transport_state;
@@ -242,6 +225,5 @@ const VdServeTransport vd_serve_ublk = {
     .operations = operations,
     .n_operations = sizeof operations,
     .prepare = ublk_prepare,
-    .start = ublk_start,
     .is_untouched = ublk_is_untouched,
 };

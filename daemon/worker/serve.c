@@ -2,7 +2,7 @@
 /*
  * virtdisk-worker --serve: serves one disk until its transport ends, or does one task. What needs privilege
  * comes first (memory, ring, the first commands to ublk), then the sandbox closes, and only then a byte of an
- * image is read. It outlives the daemon, and no polite signal ends it: a disk may be mounted on it.
+ * image is read. It outlives the daemon, and no polite signal ends it while its disk is in use.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,10 +53,17 @@ void *vd_serve_memory(size_t size)
   return memory;
 }
 
+/* While the images are not open `next` is nobody's. */
 void vd_server_submit(VdServer *server, VdRequest *request)
 {
   server->busy++;
-  vd_engine_submit(server->engine, request);
+  server->changed = server->changed || (request->op != VD_OP_READ && request->op != VD_OP_FLUSH);
+  if (server->engine) {
+    vd_engine_submit(server->engine, request);
+  } else {
+    request->next = server->held;
+    server->held = request;
+  }
 }
 
 void vd_server_request_done(VdServer *server)
@@ -67,6 +74,12 @@ void vd_server_request_done(VdServer *server)
 void vd_server_end(VdServer *server)
 {
   server->ended = true;
+}
+
+void vd_server_dismiss(VdServer *server)
+{
+  if (!server->ended && server->transport->is_untouched(server))
+    vd_server_end(server);
 }
 
 static void fill_counters(const VdEngine *engine, VdServeReport *report)
@@ -119,8 +132,13 @@ static bool say(const VdServer *server, VdServeKind kind, const VdFormatError *e
 
 static void ignore_signals(void)
 {
-  static const int polite[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM};
+  static const int polite[] = {SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2, SIGALRM};
+  sigset_t heard;
 
+  /* Who serves hears of it in its own time (serve-lines.c). */
+  sigemptyset(&heard);
+  sigaddset(&heard, SIGTERM);
+  sigprocmask(SIG_BLOCK, &heard, NULL);
   for (size_t i = 0; i < sizeof polite / sizeof polite[0]; i++)
     signal(polite[i], SIG_IGN);
 }
@@ -174,7 +192,7 @@ static int highest_fd(const VdServer *server)
 {
   int last = higher(VD_WORKER_SOCKET_FD, higher(server->order.listen_fd, server->order.transport_fd));
 
-  last = higher(last, server->lines.control_fd);
+  last = higher(last, higher(server->lines.control_fd, server->lines.signal_fd));
   if (server->ring)
     last = higher(last, vd_ring_uring(server->ring)->ring_fd);
   for (unsigned i = 0; i < server->order.n_images; i++)
@@ -219,7 +237,7 @@ static bool needs_ring(const VdServer *server)
 
 static bool prepare(VdServer *server, const VdSandboxPlan *who, VdFormatError *ret_error)
 {
-  server->lines.control_fd = -1;
+  server->lines.control_fd = server->lines.signal_fd = -1;
   server->transport = transport_of(server->order.setup.transport);
   keep_memory();
   if (server->transport && !vd_serve_lines_init(&server->lines, server, VD_WORKER_SOCKET_FD))
@@ -251,9 +269,11 @@ static int serve(VdServer *server)
   int result = 0;
 
   vd_serve_lines_start(&server->lines);
-  server->transport->start(server);
+  vd_serve_release_held(server);
+  if (server->transport->start)
+    server->transport->start(server);
   while (result >= 0 && (!server->ended || server->busy > 0))
-    result = vd_ring_wait(server->ring);
+    result = vd_serve_wait(server);
   return end_cleanly(server, result);
 }
 

@@ -45,7 +45,8 @@ typedef struct {
   VdServer *server;
   int control_fd; /* epoll: a ring that was narrowed takes no further files */
   int listen_fd;
-  uid_t daemon; /* who gave birth to us; nobody else is answered */
+  int signal_fd; /* SIGTERM; -1: none */
+  uid_t daemon;  /* who gave birth to us; nobody else is answered */
   VdServeLine lines[VD_SERVE_MAX_LINES];
 } VdServeLines;
 
@@ -57,7 +58,7 @@ typedef struct {
   unsigned n_operations;
   /* Still privileged, the ring is narrowed, no byte of an image was read. */
   bool (*prepare)(VdServer *server, VdFormatError *ret_error);
-  /* The engine is there. */
+  /* The engine is there. NULL: all was done before. */
   void (*start)(VdServer *server);
   /* Nobody has asked anything yet, nor did anybody ask a predecessor. */
   bool (*is_untouched)(const VdServer *server);
@@ -75,10 +76,13 @@ struct VdServer {
   VdRing *ring;
   VdIo *io;
   VdPages *pages;
-  VdEngine *engine; /* NULL until the images are open */
+  VdEngine *engine; /* NULL while the images are not open */
   VdServeLines lines;
   unsigned busy;   /* requests in the engine */
   bool ended;      /* the transport takes no more requests */
+  bool dismissed;  /* told to end, while the disk is in use */
+  bool changed;    /* since the images were opened */
+  VdRequest *held; /* until the images are open; in reverse */
   uint64_t locked; /* bytes */
   pid_t pid;
 };
@@ -94,6 +98,8 @@ bool vd_serve_open_images(VdServer *server, VdFormatError *ret_error);
 /* size, sector_size and order agree? */
 bool vd_serve_check_disk(const VdServeSetup *setup, uint64_t size, uint32_t sector_size,
                          VdFormatError *ret_error);
+/* In their clean form, if that can be had: see vd_engine_close(). Blocks. */
+void vd_serve_close_images(VdServer *server);
 /* The image of a task: done when it returns. */
 bool vd_serve_do_task(VdServer *server, VdFormatError *ret_error);
 /* The image is opened for writing, which mends what its format lets a writer mend, and closed; without a
@@ -105,11 +111,21 @@ bool vd_serve_check(VdServer *server, VdFormatError *ret_error);
 /* A message of header.size bytes on the line given at birth; blocks. */
 bool vd_serve_send(const VdServeHeader *message);
 
-/* One request to the engine, counted; done is to call vd_server_request_done() first. */
+/* One request to the engine, as soon as that is there; counted. done is to call vd_server_request_done()
+ * first. */
 void vd_server_submit(VdServer *server, VdRequest *request);
 void vd_server_request_done(VdServer *server);
 /* Of a transport: nothing comes any more. */
 void vd_server_end(VdServer *server);
+/* SIGTERM, or STOP of the daemon: the end, if nobody has used the disk yet. */
+void vd_server_dismiss(VdServer *server);
+
+/* serve-rest.c */
+/* Waits as vd_ring_wait(). From SIGTERM on the images are brought into their clean form whenever nobody has
+ * wanted anything for a moment. */
+int vd_serve_wait(VdServer *server);
+/* The engine is there. */
+void vd_serve_release_held(VdServer *server);
 
 /* Anonymous memory, zero, aligned to pages, and really there: whoever is killed while the kernel copies to or
  * from a page that must first be found fails that request for good. NULL: none. Stays until the process ends.

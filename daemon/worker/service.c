@@ -82,10 +82,20 @@ pid_t vd_service_pid(VdService *self)
   return self->pid;
 }
 
-void vd_service_kill(VdService *self)
+static void send_signal(VdService *self, int number)
 {
   if (self->pidfd >= 0)
-    syscall(SYS_pidfd_send_signal, self->pidfd, SIGKILL, NULL, 0);
+    syscall(SYS_pidfd_send_signal, self->pidfd, number, NULL, 0);
+}
+
+void vd_service_rest(VdService *self)
+{
+  send_signal(self, SIGTERM);
+}
+
+void vd_service_kill(VdService *self)
+{
+  send_signal(self, SIGKILL);
 }
 
 /* Receiving */

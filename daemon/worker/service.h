@@ -58,6 +58,9 @@ void vd_service_watch(VdService *self, VdServiceGoneFunc func, gpointer user_dat
 gboolean vd_service_stop(VdService *self, guint deadline_ms, GError **error);
 /* As stop, but does not ask. */
 gboolean vd_service_wait(VdService *self, guint deadline_ms, GCancellable *cancellable, GError **error);
+/* Asks it to keep the image in its clean form from now on whenever nobody writes, so that it can be killed
+ * then (SIGTERM). Any thread. */
+void vd_service_rest(VdService *self);
 /* Ends it at once; what was acknowledged is in the file. Any thread. */
 void vd_service_kill(VdService *self);
 /* Whether the line has closed. Any thread. */

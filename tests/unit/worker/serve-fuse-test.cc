@@ -440,9 +440,9 @@ TEST_F(ServeFuse, NoSignalButKillEndsIt)
   start();
   Buffer buffer(4096);
 
+  Fd disk = mount_.open_disk(O_RDWR | O_DIRECT);
   for (int number : {SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGUSR1})
     EXPECT_EQ(kill(worker_.pid(), number), 0);
   worker_.hang_up();
-  Fd disk = mount_.open_disk(O_RDWR | O_DIRECT);
   EXPECT_EQ(pread(disk.get(), buffer.data(), 4096, 0), 4096);
 }

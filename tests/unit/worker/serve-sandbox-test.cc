@@ -476,8 +476,8 @@ TEST(ServeSandbox, SeenFromOutside)
   EXPECT_EQ(status_of(worker.pid(), "NoNewPrivs"), "1");
   EXPECT_EQ(status_of(worker.pid(), "Seccomp"), "2");
   EXPECT_EQ(count_in(proc + "/root"), 0u);
-  // The line, the connection, the image, epoll and the ring.
-  EXPECT_EQ(count_in(proc + "/fd"), 5u);
+  // The line, the connection, the image, epoll, SIGTERM and the ring.
+  EXPECT_EQ(count_in(proc + "/fd"), 6u);
   for (const char *space : {"mnt", "net"})
     EXPECT_NE(link_of(proc + "/ns/" + space), link_of(std::string("/proc/self/ns/") + space)) << space;
   EXPECT_LE(limit_of(worker.pid(), "Max address space"), 512U << 20);

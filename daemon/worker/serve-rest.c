@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A worker that was told to end (SIGTERM) while its disk is in use: it serves on, for the kernel's page cache
+ * may still have to be written. But whoever sent that will not be so polite the next time. So whenever nobody
+ * has wanted anything for a moment, the images are closed, which leaves a clean leaf, and opened again: being
+ * killed then harms nothing. Requests that come meanwhile are held.
+ */
+#include <errno.h>
+
+#include "worker/serve.h"
+
+/* Between two writes of one burst there is less. */
+#define QUIET_MS 100
+
+static bool wants_rest(const VdServer *server)
+{
+  return server->dismissed && server->changed && server->busy == 0 && !server->ended &&
+         vd_engine_is_idle(server->engine);
+}
+
+void vd_serve_release_held(VdServer *server)
+{
+  VdRequest *first = NULL;
+
+  while (server->held) {
+    VdRequest *request = server->held;
+
+    server->held = request->next;
+    request->next = first;
+    first = request;
+  }
+  while (first) {
+    VdRequest *request = first;
+
+    first = request->next;
+    vd_engine_submit(server->engine, request);
+  }
+}
+
+/* Images that cannot be opened any more are the end: a successor may have more luck. */
+static int rest(VdServer *server)
+{
+  VdFormatError error;
+
+  server->changed = false;
+  vd_serve_close_images(server);
+  if (!vd_serve_open_images(server, &error))
+    return -EIO;
+  vd_serve_release_held(server);
+  return 0;
+}
+
+int vd_serve_wait(VdServer *server)
+{
+  int result;
+
+  if (!wants_rest(server))
+    return vd_ring_wait(server->ring);
+  result = vd_ring_wait_for(server->ring, QUIET_MS);
+  return result == -ETIME ? rest(server) : result;
+}
