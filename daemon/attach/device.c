@@ -244,6 +244,12 @@ pid_t vd_device_worker_pid(VdDevice *self)
   return service != NULL ? vd_service_pid(service) : 0;
 }
 
+void vd_device_rest_worker(VdDevice *self)
+{
+  if (self->attachment->serving != NULL)
+    vd_serving_rest(self->attachment->serving);
+}
+
 /* The reference that a device without owner has to itself goes with the device, or when that cannot be. */
 static void on_abandoned_gone(VdDevice *self, gpointer user_data)
 {

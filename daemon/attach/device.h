@@ -139,6 +139,8 @@ gboolean vd_device_resize_finish(VdDevice *self, GAsyncResult *result, GError **
 
 /* Of the worker that serves it now; 0: none. */
 pid_t vd_device_worker_pid(VdDevice *self);
+/* Its worker, if it has one, is about to be ended by others: vd_service_rest(). */
+void vd_device_rest_worker(VdDevice *self);
 
 /* Number of mounts of the device and its partitions in our mount namespace (from /proc/self/mountinfo). */
 guint vd_device_count_mounts(VdDevice *self);

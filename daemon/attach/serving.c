@@ -297,6 +297,14 @@ int vd_serving_dup_fuse(VdServing *self)
   return self->fuse_fd >= 0 ? fcntl(self->fuse_fd, F_DUPFD_CLOEXEC, 3) : -1;
 }
 
+void vd_serving_rest(VdServing *self)
+{
+  g_autoptr(VdService) service = vd_serving_get_service(self);
+
+  if (service != NULL)
+    vd_service_rest(service);
+}
+
 void vd_serving_abort(VdServing *self)
 {
   g_autoptr(VdService) service = vd_serving_get_service(self);

@@ -68,6 +68,8 @@ void vd_serving_set_fuse(VdServing *self, int fd);
 /* A new descriptor of the connection, or -1. Does not block. */
 int vd_serving_dup_fuse(VdServing *self);
 
+/* vd_service_rest(). Does not block. */
+void vd_serving_rest(VdServing *self);
 /* Kills the worker and ends the FUSE connection: whoever waits for either goes on with an error. */
 void vd_serving_abort(VdServing *self);
 /* Before a successor is made: a worker that is still there, but does not answer, is killed and waited for. */

@@ -54,6 +54,30 @@ static gboolean is_hopeless(const VdSupervisor *self)
   return oldest != 0 && g_get_monotonic_time() - oldest < (gint64)VD_RECOVERY_WINDOW_MS * 1000;
 }
 
+static void give_up_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  const VdSupervisor *self = data;
+
+  self->route->give_up(self->attachment);
+  g_task_return_boolean(task, TRUE);
+}
+
+static void run(VdSupervisor *self, GTaskThreadFunc func, GAsyncReadyCallback done)
+{
+  g_autoptr(GTask) task = g_task_new(NULL, NULL, done, NULL);
+
+  g_task_set_task_data(task, g_atomic_rc_box_acquire(self), supervisor_release);
+  vd_offload(task, func);
+}
+
+/* It was asked to end, and had nothing left to serve; what it leaves behind is no disk any more. */
+static void end(VdSupervisor *self, VdService *service)
+{
+  g_message("the worker of %s (pid %d) has closed the image: the disk ends", self->attachment->path,
+            (int)vd_service_pid(service));
+  run(self, give_up_in_thread, NULL);
+}
+
 static void on_worker_gone(VdService *service, gboolean closed, const GError *error, gpointer user_data)
 {
   VdSupervisor *self = user_data;
@@ -61,6 +85,10 @@ static void on_worker_gone(VdService *service, gboolean closed, const GError *er
   g_clear_pointer(&self->service, vd_service_unref);
   if (is_over(self))
     return;
+  if (closed) {
+    end(self, service);
+    return;
+  }
   g_warning("the worker of %s (pid %d) has ended: %s", self->attachment->path, (int)vd_service_pid(service),
             error != NULL ? error->message : "it was killed");
   if (self->took_over_at != 0 &&
@@ -124,22 +152,6 @@ static void on_recovered(GObject *source, GAsyncResult *result, gpointer user_da
   self->pause = g_timeout_source_new(is_hopeless(self) ? 0 : VD_RECOVERY_PAUSE_MS);
   g_source_set_callback(self->pause, on_pause_over, self, NULL);
   g_source_attach(self->pause, g_main_context_get_thread_default());
-}
-
-static void give_up_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
-{
-  const VdSupervisor *self = data;
-
-  self->route->give_up(self->attachment);
-  g_task_return_boolean(task, TRUE);
-}
-
-static void run(VdSupervisor *self, GTaskThreadFunc func, GAsyncReadyCallback done)
-{
-  g_autoptr(GTask) task = g_task_new(NULL, NULL, done, NULL);
-
-  g_task_set_task_data(task, g_atomic_rc_box_acquire(self), supervisor_release);
-  vd_offload(task, func);
 }
 
 static void attempt(VdSupervisor *self)
