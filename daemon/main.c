@@ -17,6 +17,7 @@
 #include "auth/opener.h"
 #include "boot-attach.h"
 #include "bus/service.h"
+#include "detach-all.h"
 #include "manager.h"
 #include "names.h"
 #include "util/cleanup.h"
@@ -30,6 +31,7 @@ typedef struct {
   char *worker_user;
   char *paths;
   gboolean attach_boot;
+  gboolean detach_all;
   int boot_wait; /* seconds */
   gboolean version;
 } Options;
@@ -140,6 +142,11 @@ static void on_boot_done(guint failed, gpointer user_data)
   quit(user_data, failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
+static void on_all_detached(guint left, gpointer user_data)
+{
+  quit(user_data, left == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
 static GDBusConnection *connect_bus(const char *bus, GError **error)
 {
   g_autofree char *address = NULL;
@@ -242,10 +249,15 @@ static gboolean start(Daemon *self, GError **error)
   make_core(self);
   if (!lock_rundir(self, error))
     return FALSE;
-  if (!self->options.attach_boot)
+  if (!self->options.attach_boot && !self->options.detach_all)
     return start_service(self, error);
+  if (self->options.detach_all)
+    vd_manager_set_ending(self->manager);
   vd_manager_restore(self->manager, NULL);
-  vd_boot_attach(self->manager, self->options.statedir, (guint)self->options.boot_wait, on_boot_done, self);
+  if (self->options.detach_all)
+    vd_detach_all(self->manager, on_all_detached, self);
+  else
+    vd_boot_attach(self->manager, self->options.statedir, (guint)self->options.boot_wait, on_boot_done, self);
   return TRUE;
 }
 
@@ -267,6 +279,8 @@ static gboolean parse_options(Options *options, int *argc, char ***argv, GError 
        "What drives and volumes of Windows machines are here", "FILE"},
       {"attach-boot", 0, 0, G_OPTION_ARG_NONE, &options->attach_boot,
        "Attach what is to be attached at boot, without a bus, and exit", NULL},
+      {"detach-all", 0, 0, G_OPTION_ARG_NONE, &options->detach_all,
+       "Detach everything before the machine goes down, without a bus, and exit", NULL},
       {"boot-wait", 0, 0, G_OPTION_ARG_INT, &options->boot_wait,
        "How long an image may take to appear at boot (60)", "SECONDS"},
       {"version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version", NULL},
@@ -279,6 +293,10 @@ static gboolean parse_options(Options *options, int *argc, char ***argv, GError 
   g_option_context_add_main_entries(context, entries, NULL);
   if (!g_option_context_parse(context, argc, argv, error))
     return FALSE;
+  if (options->attach_boot && options->detach_all) {
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "--attach-boot and --detach-all contradict");
+    return FALSE;
+  }
   if (options->boot_wait < 0) {
     g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "--boot-wait cannot be negative");
     return FALSE;

@@ -100,7 +100,7 @@ static void forget_boot(VdManager *self, VdDisk *disk, VdLifetime lifetime, GTas
   g_autoptr(GTask) removal = NULL;
   RemoveBoot *remove;
 
-  if (lifetime != VD_LIFETIME_BOOT) {
+  if (lifetime != VD_LIFETIME_BOOT || self->ending) {
     conclude(owned);
     return;
   }

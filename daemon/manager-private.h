@@ -19,6 +19,7 @@ struct _VdManager {
   char *instance; /* 8 hex digits: first part of every tag, so that two services do not adopt each other's
                      devices */
   char *bus_id;
+  gboolean ending; /* the machine goes down */
 };
 
 enum { VD_SIGNAL_DISK_ADDED, VD_SIGNAL_DISK_CHANGED, VD_SIGNAL_DISK_REMOVED, VD_N_SIGNALS };

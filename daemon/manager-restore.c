@@ -122,6 +122,8 @@ static void adopt(VdManager *self, const VdRunRecord *record, VdDevice *device)
   for (guint i = 0; same_bus && i < record->handles->len; i++)
     adopt_handle(self, disk, g_ptr_array_index(record->handles, i));
   vd_manager_emit(self, VD_SIGNAL_DISK_ADDED, disk);
+  if (self->ending)
+    return;
   if (record->phase == VD_RUN_DETACHING)
     vd_manager_release(self, disk, "the service was stopped while detaching it");
   else if (disk->attachment->plan.lifetime == VD_LIFETIME_HANDLE && !same_bus)
@@ -182,6 +184,11 @@ static void restore_one(VdManager *self, const VdRunRecord *record, GPtrArray *d
   } else {
     adopt(self, record, device);
   }
+}
+
+void vd_manager_set_ending(VdManager *self)
+{
+  self->ending = TRUE;
 }
 
 void vd_manager_restore(VdManager *self, const char *bus_id)

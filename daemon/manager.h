@@ -170,6 +170,9 @@ void vd_manager_session_gone(VdManager *self, const char *session);
 GStrv vd_manager_owner_names(VdManager *self);
 GStrv vd_manager_sessions(VdManager *self);
 
+/* Before restore: the machine goes down. What is detached comes back at the next boot if it was to, and
+ * restore ends no attachment by itself. */
+void vd_manager_set_ending(VdManager *self);
 /* Reads /run, adopts what is there, undoes what was not finished. bus_id: of the bus owner names belong to,
  * or NULL. */
 void vd_manager_restore(VdManager *self, const char *bus_id);
