@@ -326,8 +326,12 @@ static gboolean resolve_range(const VdAttachParams *p, const VdFacts *facts, VdA
     const VdContent *partition = only_partition(facts);
 
     if (partition == NULL) {
-      g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED,
-                          "SINGLE_PARTITION needs a disk with exactly one partition");
+      g_set_error_literal(
+          error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED,
+          facts->linear || facts->n_contents > 0
+              ? "SINGLE_PARTITION needs a disk with exactly one partition"
+              : "SINGLE_PARTITION: where the partitions of a dynamic or differencing image lie is known "
+                "only once it is attached; RESTRICTED_RANGE takes the place that its disk shows");
       return FALSE;
     }
     skip = partition->offset;

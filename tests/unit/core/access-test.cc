@@ -207,10 +207,12 @@ protected:
   {
     g_autoptr(GError) error = nullptr;
 
-    return vd_access_attach(&params, &rights, &facts, caller, 1000, 1001, 0100644, &plan, &error)
-               ? -1
-               : error->code;
+    if (vd_access_attach(&params, &rights, &facts, caller, 1000, 1001, 0100644, &plan, &error))
+      return -1;
+    text = error->message;
+    return error->code;
   }
+  std::string text; // of the last error
   VdFacts facts = {};
   VdRights rights = {};
   VdAttachParams params = {};
@@ -360,6 +362,16 @@ TEST_F(Attach, SinglePartition)
   facts.n_contents = 3;
   facts.contents[2].partition = 2;
   EXPECT_EQ(code(), VIRTDISK_ERROR_NOT_SUPPORTED);
+}
+
+// Nobody has looked into what no reader of the file alone can find.
+TEST_F(Attach, SinglePartitionOfADynamicImage)
+{
+  params.flags = VIRTDISK_ATTACH_SINGLE_PARTITION;
+  facts.linear = 0;
+  facts.n_contents = 0;
+  EXPECT_EQ(code(), VIRTDISK_ERROR_NOT_SUPPORTED);
+  EXPECT_NE(text.find("RESTRICTED_RANGE"), std::string::npos) << text;
 }
 
 TEST_F(Attach, OnlyRootGivesTheNodeAway)
