@@ -13,6 +13,8 @@ import testbed
 from served import ATTACH_RW, CUSTOM_DIFF_CHAIN, FIXED, METAOPS, MIB, NO_PARENTS, READ, READ_ONLY
 from testbed import USERS, images
 
+RESTRICTED_RANGE, SINGLE_PARTITION = 0x80, 0x100
+
 
 class FileSystems(served.TestCase):
     """A file system is made, written under load while workers die, and found whole when the image is attached again."""
@@ -88,6 +90,30 @@ class Restarts(served.TestCase):
         self.assertNothingServes()
         self.assertFalse(served.has_log(path))
         self.check(path)
+
+    def test_locks_go_on(self):
+        """Whoever serves, and whether a service runs or not: nobody else gets to write to the image or to its parent."""
+        parent, child = self.make("parent"), self.make("child", parent="parent")
+        self.attach(child)
+
+        def refused():
+            for path in (child, parent) if shutil.which("qemu-io") else ():
+                said = self.bed.run(["qemu-io", "-f", "raw", "-c", "write 0 512", path], check=False)
+                self.assertNotEqual(said.returncode, 0)
+                self.assertIn("lock", said.stderr)
+
+        for end in (self.bed.stop_daemon, self.bed.kill_daemon):
+            refused()
+            end()
+            refused()
+            self.bed.start_daemon()
+            refused()
+            for path in (child, parent):
+                self.assertBusError("SharingViolation", self.root.attach_image, path, route="fuse")
+            for access in (ATTACH_RW, METAOPS):
+                self.assertBusError("SharingViolation", self.root.open, parent, access)
+        self.detach(child)
+        self.root.close_handle(self.root.open(parent, ATTACH_RW))
 
     def test_worker_killed_while_no_service_runs(self):
         path = self.make("disk")
@@ -288,6 +314,25 @@ class Routes(served.TestCase):
             self.assertIn("ublk", message)
         for route in ("nbd", "", "FUSE"):
             self.assertBusError("InvalidParameter", self.root.attach_image, path, route=route)
+
+    def test_a_part_of_the_disk(self):
+        """Where it is said where; where its only partition lies is not known before it is attached."""
+        path = self.make("dynamic")
+        device = self.attach(path)
+        self.pwrite(device, 40 * MIB, b"inside" + bytes(4090))
+        self.detach(path)
+        handle = self.root.open(path, 0, version=2)
+        self.assertIn("RESTRICTED_RANGE", self.assertBusError("NotSupported", self.root.attach, handle, SINGLE_PARTITION))
+        self.root.attach(handle, RESTRICTED_RANGE, version=2, restricted_offset=40 * MIB, restricted_length=MIB, route="fuse")
+        device = self.root.physical_path(handle)
+        self.assertEqual(int(self.bed.run(["blockdev", "--getsize64", device]).stdout), MIB)
+        self.assertEqual(self.pread(device, 0, 4096)[:6], b"inside")
+        self.pwrite(device, MIB - 4096, b"last" + bytes(4092))
+        self.root.close_handle(handle)
+        self.assertNothingServes()
+        device = self.attach(path, read_only=True)
+        self.assertEqual(self.pread(device, 41 * MIB - 4096, 8192), b"last" + bytes(8188))
+        self.detach(path)
 
     def test_attached_by_two_at_once(self):
         """Of the attachments of one image at the same time one succeeds, and no worker of another stays."""

@@ -13,15 +13,17 @@ import sys
 
 import served
 import testbed
-from served import MIB, READ
+from served import FIXED, MIB, READ
 from testbed import USERS, images
 
 
 class Changed(served.TestCase):
     """The image is changed under the worker. Whoever reads gets an error, or what was there before."""
 
-    def filled(self):
-        path = self.make("disk", 128 * MIB, block_size=MIB)
+    sizes = {"block_size": MIB}
+
+    def filled(self, parent=None):
+        path = self.make("child" if parent else "disk", 128 * MIB, parent=parent, **self.sizes)
         device = self.attach(path)
         for offset in range(0, 64 * MIB, 8 * MIB):
             self.pwrite(device, offset, b"x" * 65536)
@@ -44,6 +46,18 @@ class Changed(served.TestCase):
         self.assertLessEqual(outcomes, {0, errno.EIO})
         self.assertIn(self.io("write", device, 100 * MIB, 65536, b"y" * 65536)[0], (0, errno.EIO, errno.ENOSPC))
         self.still_serves(path)
+
+    def test_parent_cut_short(self):
+        path, _ = self.filled()
+        self.detach(path)
+        child, device = self.filled("disk")
+        os.truncate(path, 5 * MIB)
+        outcomes = {self.io("read", device, offset, 65536)[0] for offset in range(0, 64 * MIB, 8 * MIB)}
+        self.assertEqual(outcomes, {0}, "what the child has itself")
+        outcomes = {self.io("read", device, offset + 65536, 65536)[0] for offset in range(0, 64 * MIB, 8 * MIB)}
+        self.assertIn(errno.EIO, outcomes)
+        self.assertLessEqual(outcomes, {0, errno.EIO})
+        self.still_serves(child)
 
     def test_emptied(self):
         path, device = self.filled()
@@ -82,6 +96,24 @@ class Changed(served.TestCase):
         self.root.detach_image(device)
         self._attached.pop(path)
         self.assertNothingServes()
+
+
+class VhdChanged(Changed):
+    extension, kind = ".vhd", "vpc"
+    sizes = {}
+
+
+class FixedChanged(served.TestCase):
+    def test_cut_short(self):
+        """The kernel alone reads it."""
+        path = self.make("fixed", 64 * MIB, FIXED)
+        device = self.attach(path, route="loop")
+        self.pwrite(device, 60 * MIB, b"x" * 65536)
+        os.truncate(path, 32 * MIB)
+        self.assertEqual(self.io("read", device, 60 * MIB, 65536)[0], errno.EIO)
+        self.assertEqual(self.pread(device, MIB, 65536), bytes(65536))
+        self.root.detach_image(device)
+        self._attached.pop(path)
 
 
 class Full(served.TestCase):
