@@ -96,6 +96,28 @@ TEST(Span, ZerosAreFound)
   }
 }
 
+TEST(Span, RepetitionsAreFound)
+{
+  uint8_t bytes[32];
+  VdSpan span = {"test", bytes, sizeof bytes, 0};
+
+  for (size_t i = 0; i < sizeof bytes; i++)
+    bytes[i] = static_cast<uint8_t>(i % 8);
+  EXPECT_TRUE(vd_span_repeats(&span, 0, 32, 8));
+  EXPECT_TRUE(vd_span_repeats(&span, 3, 24, 8)) << "wherever it begins";
+  EXPECT_TRUE(vd_span_repeats(&span, 24, 8, 8)) << "once";
+  EXPECT_FALSE(vd_span_repeats(&span, 0, 32, 4));
+  EXPECT_FALSE(vd_span_repeats(&span, 0, 4, 8)) << "less than one";
+  EXPECT_FALSE(vd_span_repeats(&span, 8, 32, 8)) << "not all of it is there";
+  EXPECT_FALSE(vd_span_repeats(&span, SIZE_MAX, 8, 8));
+  for (size_t i = 8; i < 24; i++) {
+    bytes[i] ^= 0x80;
+    EXPECT_FALSE(vd_span_repeats(&span, 8, 16, 8)) << i;
+    EXPECT_TRUE(vd_span_repeats(&span, 0, 8, 8)) << i;
+    bytes[i] ^= 0x80;
+  }
+}
+
 TEST(Span, APartIsNeverLargerThanTheWhole)
 {
   const uint8_t bytes[16] = {0, 1, 2, 3, 4, 5};

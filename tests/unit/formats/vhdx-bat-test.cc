@@ -241,6 +241,45 @@ TEST_F(VhdxBatCheck, FarEntriesOfASparseTable)
   EXPECT_EQ(seen_.entries.count(last), 1u);
 }
 
+// Pages of one state without a place are passed over, but not what stands among them.
+TEST_F(VhdxBatCheck, PagesOfOneState)
+{
+  for (uint64_t state : {1, 2, 3}) {
+    Vhdx image;
+
+    TearDown();
+    seen_ = {};
+    image.set_size(3 * 512 * kMiB);
+    for (uint64_t index = 0; index < 3UL * 512; index++)
+      image.bat[index] = state;
+    image.bat[512 + 511] = bat_entry(4, 6);
+    ASSERT_TRUE(check(image)) << error_.text;
+    EXPECT_EQ(seen_.entries.size(), 512u) << "of the second page, which has one with a place";
+    EXPECT_EQ(seen_.entries.count(512 + 511), 1u);
+    EXPECT_EQ(taken().back(), 4u);
+  }
+}
+
+// The same number means nothing as an entry of a bitmap, or with bits that are reserved, or as no state.
+TEST_F(VhdxBatCheck, PagesOfOneStateThatIsWrong)
+{
+  const struct {
+    uint64_t entry, first;
+    const char *field;
+  } wrong[] = {{2, 8UL * 512, "state"}, {4, 0, "state"}, {5, 512, "state"}, {0x12, 0, "reserved"}};
+
+  for (const auto &one : wrong) {
+    Vhdx image;
+
+    TearDown();
+    image.set_size(10 * 512 * kMiB);
+    for (uint64_t index = one.first; index < one.first + 512; index++)
+      image.bat[index] = one.entry;
+    EXPECT_FALSE(check(image)) << one.entry;
+    EXPECT_STREQ(error_.field, one.field) << one.entry;
+  }
+}
+
 TEST_F(VhdxBatCheck, WhatTheLogPutsIntoAHole)
 {
   images::VhdxDescriptor descriptor;

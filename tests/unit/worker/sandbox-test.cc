@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <fstream>
 #include <functional>
+#include <linux/fs.h>
 #include <linux/io_uring.h>
 #include <sched.h>
 #include <set>
@@ -323,6 +324,26 @@ TEST(Sandbox, AllowsWhatProbingNeeds)
   Inside inside(plan_of(VD_SANDBOX_FULL), use_what_is_allowed);
 
   EXPECT_EQ(inside.wait(), 0);
+}
+
+// Of a device its size alone may be asked for. Without a descriptor the kernel answers EBADF, the filter does
+// not come so far.
+TEST(Sandbox, ADeviceIsAskedForItsSizeAndNothingElse)
+{
+  for (VdSandboxObject object : {VD_SANDBOX_OF_FILE, VD_SANDBOX_OF_DEVICE}) {
+    VdSandboxPlan plan = plan_of(VD_SANDBOX_UNPRIVILEGED);
+
+    plan.object = object;
+    Inside inside(plan, [object] {
+      uint64_t size;
+
+      if (ioctl(-1, BLKGETSIZE64, &size) != -1 || errno != (object == VD_SANDBOX_OF_DEVICE ? EBADF : ENOTTY))
+        return 1;
+      return ioctl(-1, BLKSSZGET, &size) == -1 && errno == ENOTTY ? 0 : 2;
+    });
+
+    EXPECT_EQ(inside.wait(), 0) << object;
+  }
 }
 
 TEST(Sandbox, UnprivilegedStillFilters)

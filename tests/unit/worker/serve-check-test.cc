@@ -41,7 +41,7 @@ Told run_task(int fd, uint32_t task, uint32_t device_id)
   Told told;
 
   setup.task = task;
-  setup.flags = task == VD_TASK_REPAIR ? VD_SERVE_WRITABLE : 0;
+  setup.flags = task == VD_TASK_CHECK ? 0 : VD_SERVE_WRITABLE;
   setup.device_id = device_id;
   EXPECT_TRUE(worker.order(setup, -1, {fd}));
   for (;;) {
@@ -251,4 +251,45 @@ TEST(ServeRepair, FrontCopyOfAVhd)
   Told told = run_task(file.fd(), VD_TASK_REPAIR, VIRTDISK_DEVICE_VHD);
   ASSERT_TRUE(told.ready) << told;
   EXPECT_TRUE(told.faults.empty()) << told;
+}
+
+// A fixed VHDX that somebody else writes in place: children and others see that it is not what it was, and
+// nothing of its log is left.
+TEST(ServeBegin, AnnouncesASessionAndLeavesTheImageClosed)
+{
+  images::Vhdx image;
+
+  image.set_parameters(kMiB, 1);
+  auto file = image.make();
+  Bytes before = contents(file->fd());
+  Told told = run_task(file->fd(), VD_TASK_BEGIN, VIRTDISK_DEVICE_VHDX);
+  ASSERT_TRUE(told.ready) << told;
+  EXPECT_TRUE(told.faults.empty()) << told;
+  Bytes after = contents(file->fd());
+  ASSERT_EQ(after.size(), before.size());
+  const Bytes no_log(16);
+  for (size_t header : {kHeader1, 2 * kHeader1}) {
+    auto at = [header](const Bytes &bytes, size_t field) {
+      return Bytes(bytes.begin() + static_cast<long>(header + field),
+                   bytes.begin() + static_cast<long>(header + field + 16));
+    };
+
+    EXPECT_NE(at(after, 16), at(before, 16)) << "FileWriteGuid of the header at " << header;
+    EXPECT_NE(at(after, 32), at(before, 32)) << "DataWriteGuid of the header at " << header;
+    EXPECT_EQ(at(after, 48), no_log) << "LogGuid of the header at " << header;
+  }
+  EXPECT_TRUE(std::equal(before.begin() + 2 * kMiB, before.end(), after.begin() + 2 * kMiB))
+      << "metadata, table or blocks were changed";
+  Told checked = run_task(reopened(*file).get(), VD_TASK_CHECK, VIRTDISK_DEVICE_VHDX);
+  EXPECT_EQ(bad(checked), 0u) << checked;
+}
+
+TEST(ServeBegin, WhatIsNoImageIsAnError)
+{
+  File file(Bytes(8192, 7));
+  Told told = run_task(file.fd(), VD_TASK_BEGIN, VIRTDISK_DEVICE_VHDX);
+
+  EXPECT_FALSE(told.ready);
+  EXPECT_STRNE(told.failed.error.text, "");
+  EXPECT_TRUE(contents(file.fd()) == Bytes(8192, 7));
 }
