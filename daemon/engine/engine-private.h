@@ -54,6 +54,10 @@ struct VdRequestState {
   uint64_t zero_start;  /* DISCARD, WRITE_ZEROES: blocks found so far that zero() gets together: */
   uint64_t zero_end;    /* [zero_start, zero_end) bytes; empty when equal */
   uint64_t whole_end;   /* end of the whole blocks of the request */
+  /* How far down the chain somebody looks who waits for metadata: the layers above sought_layer have told
+   * that [sought_at, sought_at + sought_length) is the next one's. */
+  unsigned sought_layer;
+  uint64_t sought_at, sought_length;
   VdWaiter waiter;
   VdRequestState *next;
   VdPart parts[VD_REQUEST_PARTS];

@@ -38,14 +38,31 @@ VdStep vd_layer_find(VdLayer *layer, VdRequestState *state, uint64_t offset, uin
   return step;
 }
 
+/* Who waited goes on where it stood: if each began at the leaf again, many of them would need more pages of
+ * metadata at a time than there are, take them from each other, and none would ever come to the end. */
+static unsigned first_layer(VdRequestState *state, uint64_t offset, uint64_t *length)
+{
+  unsigned first = state->sought_at == offset ? state->sought_layer : 0;
+
+  state->sought_layer = 0;
+  if (first > 0 && *length > state->sought_length)
+    *length = state->sought_length;
+  return first;
+}
+
 VdStep vd_engine_locate(VdRequestState *state, uint64_t offset, uint64_t length, VdLayer **ret_layer,
                         VdRun *ret_run, int *ret_error)
 {
   VdEngine *engine = state->engine;
 
-  for (unsigned i = 0; i < engine->n_layers; i++) {
+  for (unsigned i = first_layer(state, offset, &length); i < engine->n_layers; i++) {
     VdStep step = vd_layer_find(engine->layers[i], state, offset, length, ret_run, ret_error);
 
+    if (step == VD_STEP_WAIT) {
+      state->sought_layer = i;
+      state->sought_at = offset;
+      state->sought_length = length;
+    }
     if (step != VD_STEP_DONE)
       return step;
     *ret_layer = engine->layers[i];

@@ -86,6 +86,7 @@ static void admit(VdEngine *self, VdRequest *request)
   state->cursor = moves ? request->offset : 0;
   state->end = moves ? request->offset + request->length : 0;
   state->whole_end = state->zero_start = state->zero_end = 0;
+  state->sought_layer = 0;
   state->flushed = false;
   vd_state_advance(state);
 }

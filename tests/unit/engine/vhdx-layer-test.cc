@@ -563,3 +563,40 @@ TEST(VhdxLayer, APageThatIsWantedWhileItIsLoggedIsNotForgotten)
   Chain again({chain.sim.image(0)}, false);
   EXPECT_EQ(again.read(mib, 512)[0], 0x5A);
 }
+
+// Each reader on its way down the chain needs some pages of each layer, and all of them together many more
+// than there is room for.
+TEST(VhdxLayer, ManyReadersOfALongChainAllComeToItsEnd)
+{
+  constexpr unsigned n_readers = 32, depth = 7;
+  constexpr uint64_t per_page = 512 * mib;
+  Shape shape;
+  shape.size = n_readers * per_page;
+  std::vector<Image> images = {create(shape)};
+  shape.subtype = VIRTDISK_SUBTYPE_DIFFERENCING;
+  while (images.size() < depth) {
+    images.insert(images.begin(), create(shape, &images[0]));
+    Chain chain(images, true);
+    ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+    for (unsigned i = 0; i < n_readers; i++)
+      ASSERT_EQ(chain.fill(i * per_page + images.size() * 512, 512, 1), 0);
+    ASSERT_EQ(vd_engine_close(chain.engine), 0);
+    images[0] = chain.sim.image(0);
+  }
+  Chain chain(images, false);
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  std::vector<std::unique_ptr<Pending>> reads;
+  for (unsigned i = 0; i < n_readers; i++) {
+    reads.push_back(std::make_unique<Pending>(VD_OP_READ, i * per_page, 4096));
+    vd_engine_submit(chain.engine, &reads.back()->request);
+  }
+  unsigned rounds = 0;
+  auto is_finished = [](const std::unique_ptr<Pending> &one) { return one->finished; };
+  chain.sim.run_until(
+      [&] { return rounds++ == 5000 || std::all_of(reads.begin(), reads.end(), is_finished); });
+  for (const auto &one : reads) {
+    EXPECT_TRUE(one->finished && one->result == 0) << "at " << one->request.offset;
+    for (unsigned i = 2; i <= depth; i++)
+      EXPECT_EQ(one->memory.data[i * 512], 1) << "of layer " << i;
+  }
+}
