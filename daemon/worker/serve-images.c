@@ -74,9 +74,12 @@ bool vd_serve_open_images(VdServer *server, VdFormatError *ret_error)
 
 void vd_serve_close_images(VdServer *server)
 {
-  vd_engine_close(server->engine);
-  vd_engine_free(server->engine);
+  VdEngine *engine = server->engine;
+
+  /* Closing runs the ring, and with it the transport: what comes meanwhile must find no engine. */
   server->engine = NULL;
+  vd_engine_close(engine);
+  vd_engine_free(engine);
   vd_pages_free(server->pages);
   server->pages = NULL;
 }
