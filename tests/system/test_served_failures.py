@@ -4,10 +4,12 @@
 What goes wrong under a disk that a worker serves: an image that is cut short, overwritten or has no space left, other users,
 and parents that their child ought not to name. Each an error in time: no crash, no hang, no file opened for who may not.
 """
+import ctypes
 import errno
 import os
 import socket
 import stat
+import struct
 import subprocess
 import sys
 
@@ -297,6 +299,105 @@ class HostileParents(served.TestCase):
 
 class VhdHostileParents(HostileParents):
     extension, kind = ".vhd", "vpc"
+
+
+class Opened:
+    """Whether anybody opens or reads a file, from now on."""
+
+    OPEN_OR_ACCESS = 0x21
+
+    def __init__(self, *paths):
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        for path in paths:
+            if libc.inotify_add_watch(self._fd, os.fsencode(path), self.OPEN_OR_ACCESS) < 0:
+                raise OSError(ctypes.get_errno(), path)
+
+    def __call__(self):
+        try:
+            return bool(os.read(self._fd, 65536))
+        except BlockingIOError:
+            return False
+
+    def close(self):
+        os.close(self._fd)
+
+
+class ParentsElsewhere(served.TestCase):
+    """A VHD whose locators lead to what its reader may not open, by each way to say where: it is never opened."""
+
+    extension, kind, daemon = ".vhd", "vpc", False
+    HEADER, LOCATORS = 512, 512 + 576
+
+    def setUp(self):
+        super().setUp()
+        with open(self.path("paths"), "w") as file:
+            file.write(f"[drives]\nC={self.path('drive')}\n[shares]\nserver/share={self.path('drive')}\n")
+        os.mkdir(self.path("drive"))
+        self.bed.start_daemon(f"--paths={self.path('paths')}")
+        for name in ("secret", "drive/hidden"):
+            with open(self.path(name), "wb") as file:
+                file.write(b"root:secret\n" * 1000)
+            os.chmod(self.path(name), 0o600)
+        self.user = self.connect("vd-first")
+        self.make("parent", 64 * MIB)
+        self.child = self.make("child", parent="parent")
+        os.chown(self.child, *USERS["vd-first"][:2])
+        os.unlink(self.image("parent"))
+
+    def locate(self, code, text):
+        """All that the child says of its parent's place is this one locator."""
+        with open(self.child, "r+b") as file:
+            file.seek(self.HEADER)
+            header = bytearray(file.read(1024))
+            offset, = struct.unpack_from(">Q", header, self.LOCATORS - self.HEADER + 16)
+            header[64:64 + 512] = bytes(512)  # the parent's bare name
+            header[576:576 + 8 * 24] = struct.pack(">4sIIIQ", code, 512, len(text), 0, offset) + bytes(7 * 24)
+            header[36:40] = bytes(4)
+            header[36:40] = struct.pack(">I", ~sum(header) & 0xFFFFFFFF)
+            file.seek(self.HEADER)
+            file.write(header)
+            file.seek(offset)
+            file.write(text.ljust(512, b"\0"))
+
+    def assertNotOpened(self, rows, *names):
+        opened = Opened("/etc/shadow", self.path("secret"), self.path("drive/hidden"))
+        self.addCleanup(opened.close)
+        with open(self.path("secret"), "rb"):
+            self.assertTrue(opened(), "the watch itself")
+        for code, text in rows:
+            with self.subTest(text):
+                self.locate(code, text if isinstance(text, bytes) else text.encode("utf-16-le"))
+                for access in (0x80000, READ):
+                    with self.assertRaises(testbed.BusError) as caught:
+                        self.user.open(self.child, access)
+                    self.assertIn(caught.exception.name.rpartition(".")[2], names, caught.exception.message)
+                    self.assertNotIn("root:", caught.exception.message)
+                self.assertFalse(opened())
+
+    def test_places_of_unix(self):
+        secret = os.fsencode(self.path("secret"))
+        self.assertNotOpened([(b"MacX", text) for text in (
+            b"file:///etc/shadow", b"file://localhost/etc/shadow", b"file:///%65tc/%73hadow", b"file:///dev/../etc/shadow",
+            b"file://server/etc/shadow", b"file://" + secret, b"file:///proc/self/root" + secret, b"file:///etc/shadow%00.vhd")],
+            "VhdParentVhdNotFound", "VhdParentVhdAccessDenied", "VhdSparseHeaderCorrupt")
+
+    def test_places_of_windows(self):
+        self.assertNotOpened([(b"W2ku", text) for text in (
+            "C:\\hidden", "c:/hidden", "C:\\..\\secret", "C:\\..\\..\\..\\..\\etc\\shadow", "C:\\.\\.\\..\\secret",
+            "\\\\?\\C:\\..\\secret", "\\\\server\\share\\..\\secret", "\\\\server\\share\\hidden", "\\\\.\\PhysicalDrive0",
+            "\\\\?\\GLOBALROOT\\etc\\shadow", "\\\\?\\UNC\\server\\share\\..\\secret", "/etc/shadow", "D:\\secret")]
+            + [(b"W2ru", text) for text in (".\\secret", "secret", ".\\drive\\hidden", "..\\..\\..\\..\\etc\\shadow")],
+            "VhdParentVhdNotFound", "VhdParentVhdAccessDenied", "VhdSparseHeaderCorrupt")
+
+    def test_what_is_no_file(self):
+        os.mkfifo(self.path("fifo"), 0o666)
+        os.chmod(self.path("fifo"), 0o666)
+        os.symlink("circle", self.path("circle"))
+        self.assertNotOpened([(b"MacX", b"file://" + os.fsencode(path)) for path in (
+            self.path("fifo"), self.path("circle"), "/dev/zero", "/dev/loop-control", "/proc/self/mem", "/proc/kmsg", "/",
+            "/dev/ptmx", "/proc/self/fd/0")],
+            "VhdParentVhdNotFound", "VhdParentVhdAccessDenied", "VhdDifferencingChainErrorInParent")
 
 
 if __name__ == "__main__":
