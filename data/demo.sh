@@ -61,7 +61,7 @@ run virtdisk detach "$work/disk.vhdx"
 
 echo
 echo "== A child of it: what is written goes there, and the parent stays as it is"
-cp --sparse=always "$work/disk.vhdx" "$work/before"
+before=$(stat -c '%s %z' "$work/disk.vhdx")
 run virtdisk create "$work/child.vhdx" --parent="$work/disk.vhdx"
 run virtdisk attach "$work/child.vhdx"
 device=$(device_of "$work/child.vhdx")
@@ -70,8 +70,8 @@ shell "echo written to the child >$work/mnt/note"
 run umount "$work/mnt"
 run virtdisk info "$work/child.vhdx"
 run virtdisk detach "$work/child.vhdx"
-cmp "$work/disk.vhdx" "$work/before" || { echo "the parent was written to" >&2; exit 1; }
-echo "parent compared: the same"
+[ "$(stat -c '%s %z' "$work/disk.vhdx")" = "$before" ] || { echo "the parent was written to" >&2; exit 1; }
+echo "the parent was last changed $(stat -c %z "$work/disk.vhdx"), before all this"
 
 echo
 echo "== An ISO, by two calls on the bus"
