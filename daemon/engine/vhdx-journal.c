@@ -202,6 +202,7 @@ void vd_vhdx_journal_write(VdVhdxLayer *self, const VdVhdxImages *images, VdVhdx
   VdVhdxJournal *journal = &self->journal;
 
   journal->waiting = true;
+  journal->result = 0;
   journal->images = images;
   journal->then = then;
   vd_vhdx_journal_resume(self, 0);

@@ -198,6 +198,7 @@ typedef struct {
   uint64_t next, end; /* blocks */
   uint64_t freed[VD_VHDX_FREED];
   unsigned n_freed, punched;
+  int error;
   VdWaiter waiter;
   VdVhdxFlush flush;
   VdIoOp op;

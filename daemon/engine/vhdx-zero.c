@@ -84,7 +84,7 @@ static void on_punched(VdIoOp *op, int result)
   VdVhdxLayer *self = op->user;
 
   /* The space is free all the same; where the host cannot make holes it waits for the next opening. */
-  if (result < 0)
+  if (result == -EOPNOTSUPP)
     self->space.can_punch = false;
   if (result < 0 || self->zeroing.punched == self->zeroing.n_freed)
     give_back(self);
@@ -122,9 +122,24 @@ static void on_durable(VdVhdxLayer *self, int result)
     give_back(self);
 }
 
-static void on_written(VdVhdxLayer *self, int result)
+/* With the old entry perhaps in the log, and a new one in its place that is not there either, nothing may be
+ * written any more until the image is opened anew: it could be lost with its block. */
+static void on_put_back(VdVhdxLayer *self, int result)
 {
   if (result < 0)
+    self->session.phase = VD_VHDX_CLOSED;
+  finish(self, self->zeroing.error);
+}
+
+/* An entry whose writing failed may stand in the log all the same. Its blocks go on being written in place,
+ * without any further entry, and a power cut would take them away: one without effect takes its place. (If
+ * there was no room in the log nothing was written.) */
+static void on_written(VdVhdxLayer *self, int result)
+{
+  self->zeroing.error = result;
+  if (result < 0 && self->journal.result < 0)
+    vd_vhdx_journal_write_tail(self, on_put_back);
+  else if (result < 0)
     finish(self, result);
   else
     vd_vhdx_flush(self, &self->zeroing.flush, on_durable);

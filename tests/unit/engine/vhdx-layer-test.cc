@@ -600,3 +600,37 @@ TEST(VhdxLayer, ManyReadersOfALongChainAllComeToItsEnd)
       EXPECT_EQ(one->memory.data[i * 512], 1) << "of layer " << i;
   }
 }
+
+// An entry of the log that "could not be written" may be there all the same: a power cut must not bring the
+// zeros back that were refused, over what was written and flushed since.
+TEST(VhdxLayer, ADiscardThatFailedDoesNotComeBackAfterAPowerCut)
+{
+  for (unsigned seed = 1; seed <= 60; seed++) {
+    Chain chain({create({})}, true, {.seed = seed});
+    ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+    ASSERT_EQ(chain.fill(0, 4096, 1), 0);
+    ASSERT_EQ(chain.flush(), 0);
+    chain.sim.fail(0, EIO, VD_IO_WRITE);
+    EXPECT_EQ(chain.discard(0, mib), -EIO);
+    ASSERT_EQ(chain.fill(0, 4096, 2), 0);
+    ASSERT_EQ(chain.flush(), 0);
+    Image durable = chain.sim.state({chain.sim.log().size(), vd_sim::Cut::Kept::durable, 0, 0})[0];
+    Chain again({durable}, false);
+    ASSERT_NE(again.engine, nullptr) << again.error.text;
+    EXPECT_EQ(again.read(0, 4096)[0], 2) << "seed " << seed;
+  }
+}
+
+TEST(VhdxLayer, NothingIsWrittenAnyMoreIfADiscardThatFailedCannotBeTakenBack)
+{
+  Chain chain({create({})}, true);
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  ASSERT_EQ(chain.fill(0, 4096, 1), 0);
+  chain.sim.fail(0, EIO, VD_IO_WRITE);
+  chain.sim.fail(1, EIO, VD_IO_WRITE);
+  EXPECT_EQ(chain.discard(0, mib), -EIO);
+  chain.sim.clear_faults();
+  EXPECT_EQ(chain.fill(0, 4096, 2), -EIO);
+  EXPECT_EQ(chain.discard(0, mib), -EIO);
+  EXPECT_EQ(chain.read(0, 4096)[0], 1);
+}
