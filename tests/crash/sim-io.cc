@@ -434,6 +434,19 @@ static void choose(Image &image, const Event &event, uint64_t applied, uint32_t 
   }
 }
 
+// Where a piece of a write begins that is not only zeros, which one finds in a file anyhow.
+static uint64_t choose_piece(const Event &event, uint32_t atom, std::mt19937_64 &random)
+{
+  std::vector<uint64_t> pieces;
+
+  for (uint64_t at = 0; at < event.length; at += atom)
+    if (std::any_of(event.data->begin() + static_cast<long>(at),
+                    event.data->begin() + static_cast<long>(std::min(event.length, at + atom)),
+                    [](uint8_t byte) { return byte != 0; }))
+      pieces.push_back(at);
+  return pieces.empty() ? 0 : pieces[random() % pieces.size()];
+}
+
 // All that is in flight, but of the write that was submitted last one piece is missing.
 static void tear_last(std::vector<Image> &images, const std::map<uint64_t, Event> &flying, uint32_t atom,
                       std::mt19937_64 &random)
@@ -448,7 +461,7 @@ static void tear_last(std::vector<Image> &images, const std::map<uint64_t, Event
     uint64_t from = event.length, to = event.length;
 
     if (&event == last && atom != 0) {
-      from = random() % ((event.length + atom - 1) / atom) * atom;
+      from = choose_piece(event, atom, random);
       to = std::min(event.length, from + atom);
     }
     if (from > 0)
