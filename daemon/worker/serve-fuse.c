@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Requests and answers of a FUSE connection through the ring. A slot is free, waits for a request, has one in
- * the engine, or writes its answer. Some slots always wait: as many as requests come at a time, since each
- * that waits for nothing is woken for nothing.
+ * the engine, or writes its answer. One always waits, and no more: the kernel wakes all who wait for whatever
+ * comes, and each of the others would look, find nothing and wait anew. What has come meanwhile is read by
+ * the same system call that hands over the answers before it.
  */
 #include "worker/serve-fuse.h"
 
@@ -10,13 +11,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Slots that wait for a request. */
-#define MAX_READING 8
 /* Answers from this size on are copied into the kernel by its own threads, several at a time. Bytes. */
 #define LARGE_ANSWER (128U << 10)
 
-/* Ceiling of the memory of all slots, bytes: at most 31 of 1 MiB. */
-#define MAX_MEMORY ((size_t)32 << 20)
+/* Ceiling of the memory of all slots, bytes: at most 39 of 512 KiB. */
+#define MAX_MEMORY ((size_t)20 << 20)
 
 static size_t slot_size(const VdServeSetup *setup)
 {
@@ -56,16 +55,16 @@ static struct io_uring_sqe *transfer(VdFuse *self, VdRingOp *op, uint8_t operati
   return sqe;
 }
 
-static void wait_for_requests(VdFuse *self)
+static void wait_for_request(VdFuse *self)
 {
   VdFuseSlot *slot;
 
-  while (!self->server->ended && self->n_reading < MAX_READING && (slot = take_slot(self))) {
-    self->n_reading++;
-    slot->op.done = on_request;
-    transfer(self, &slot->op, IORING_OP_READ, vd_fuse_request(slot),
-             VD_FUSE_WRITE_HEADER + self->server->order.setup.max_io);
-  }
+  if (self->server->ended || self->reading || !(slot = take_slot(self)))
+    return;
+  self->reading = true;
+  slot->op.done = on_request;
+  transfer(self, &slot->op, IORING_OP_READ, vd_fuse_request(slot),
+           VD_FUSE_WRITE_HEADER + self->server->order.setup.max_io);
 }
 
 void vd_fuse_release(VdFuseSlot *slot)
@@ -74,7 +73,7 @@ void vd_fuse_release(VdFuseSlot *slot)
 
   slot->next = self->free;
   self->free = slot;
-  wait_for_requests(self);
+  wait_for_request(self);
 }
 
 /* A request that its sender gave up meanwhile is none; the kernel was short of something; else the connection
@@ -89,14 +88,14 @@ static void on_request(VdRingOp *op, int result, uint32_t flags)
   VdFuseSlot *slot = (VdFuseSlot *)((char *)op - offsetof(VdFuseSlot, op));
   VdFuse *self = slot->fuse;
 
-  self->n_reading--;
+  self->reading = false;
   if (result < 0 && !is_passing(result))
     vd_server_end(self->server);
   if (result < 0)
     vd_fuse_release(slot);
   else
     vd_fuse_serve(slot, (uint32_t)result);
-  wait_for_requests(self);
+  wait_for_request(self);
 }
 
 static void write_answer(VdFuseSlot *slot, unsigned flags)
@@ -185,7 +184,7 @@ static void fuse_start(VdServer *server)
 
   if ((server->order.setup.flags & VD_SERVE_RESEND) != 0)
     ask_again(self);
-  wait_for_requests(self);
+  wait_for_request(self);
 }
 
 static bool fuse_is_untouched(const VdServer *server)

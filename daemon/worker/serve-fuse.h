@@ -38,8 +38,8 @@ struct VdFuse {
   VdServer *server;
   VdFuseSlot *free;
   unsigned n_slots;
-  unsigned n_reading; /* slots that wait for a request */
-  bool used;          /* somebody opened the file, or a predecessor served */
+  bool reading; /* a slot waits for a request */
+  bool used;    /* somebody opened the file, or a predecessor served */
   VdRingOp notice;
   struct fuse_out_header resend;
   VdFuseSlot slots[VD_SERVE_MAX_DEPTH];
