@@ -4,7 +4,7 @@
 Speed of images that a worker serves, on a kernel without ublk (or with route=fuse): each figure as a ratio to a peer or
 to the limit in the same run.
 
-  sudo tests/bench/bench_served.py --build-dir build [--route fuse|ublk]
+  sudo [VIRTDISK_BENCH_ROUTE=ublk] tests/bench/bench_served.py --build-dir build
 
 Needs root, fio, qemu-img, qemu-storage-daemon; vhdimount (libvhdi-utils) where it is there. Images lie in memory, so
 that the path through worker and kernel is measured and not a disk. Peers and we alternate; medians are compared.
