@@ -80,6 +80,26 @@ static const guint32 remote_magics[] = {
     0x47504653,                                                          /* gpfs */
 };
 
+/* The kernel alone, and a disk, answer for what lies there. Not those that are laid over others (overlay,
+ * ecryptfs), which ask them. */
+static const guint32 local_magics[] = {
+    0xEF53,     /* ext2, ext3, ext4 */
+    0x58465342, /* xfs */
+    0x9123683E, /* btrfs */
+    0xCA451A4E, /* bcachefs */
+    0x2FC12FC1, /* zfs */
+    0xF2F52010, /* f2fs */
+    0x01021994, /* tmpfs */
+    0x858458F6, /* ramfs */
+    0x4D44,     /* msdos, vfat */
+    0x2011BAB0, /* exfat */
+    0x7366746E, /* ntfs3 */
+    0x9660,     /* iso9660 */
+    0x15013346, /* udf */
+    0x73717368, /* squashfs */
+    0xE0F5E1E2, /* erofs */
+};
+
 static const char *const remote_fuse_types[] = {"fuse.sshfs",
                                                 "fuse.glusterfs",
                                                 "fuse.rclone",
@@ -190,7 +210,14 @@ gboolean vd_hostfile_may_hang(int fd)
 {
   guint32 magic = magic_of(fd);
 
-  return magic == MAGIC_FUSE || contains_magic(remote_magics, G_N_ELEMENTS(remote_magics), magic);
+  /* A user's FUSE process may keep even its name to itself. */
+  return magic == 0 || magic == MAGIC_FUSE ||
+         contains_magic(remote_magics, G_N_ELEMENTS(remote_magics), magic);
+}
+
+gboolean vd_hostfile_is_local(int fd)
+{
+  return contains_magic(local_magics, G_N_ELEMENTS(local_magics), magic_of(fd));
 }
 
 /* Address as 16 bytes (IPv4 mapped); brackets and an interface ("%eth0") are dropped. */

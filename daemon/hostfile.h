@@ -22,8 +22,10 @@ gboolean vd_hostfile_check_use(int fd, gboolean want_write, GError **error);
 gboolean vd_hostfile_is_loopback_share(const char *mountinfo, dev_t number, const char *const *addresses);
 /* On a network or cluster file system, also by way of FUSE. */
 gboolean vd_hostfile_is_remote(int fd);
-/* A server or a user's process answers for it (network, FUSE): even close(2) may wait. */
+/* A server or a user's process answers for it (network, FUSE). */
 gboolean vd_hostfile_may_hang(int fd);
+/* Known to ask nobody but the kernel and its disk: elsewhere even close(2) may wait. */
+gboolean vd_hostfile_is_local(int fd);
 /* proc, sysfs, devpts, cgroup, debugfs, tracefs, securityfs, configfs, bpf, pstore, efivarfs and their like.
  */
 gboolean vd_hostfile_is_pseudo(int fd);

@@ -292,6 +292,7 @@ VdImage *vd_image_new(int fd, const char *path, guint32 device_id, const char *v
   }
   self->remote = vd_hostfile_is_remote(self->fd);
   self->may_hang = vd_hostfile_may_hang(self->fd);
+  self->local = vd_hostfile_is_local(self->fd);
   self->origin_url = read_origin_url(self->fd);
   return g_steal_pointer(&self);
 }
@@ -306,9 +307,10 @@ void vd_image_unref(VdImage *self)
 {
   if (!g_atomic_ref_count_dec(&self->refs))
     return;
-  if (self->may_hang)
-    vd_offload_close(vd_steal_fd(&self->fd));
-  vd_clear_fd(&self->fd);
+  if (self->local)
+    vd_clear_fd(&self->fd);
+  else
+    vd_offload_close(self->fd);
   g_free(self->path);
   g_free(self->display);
   g_free(self->origin_url);

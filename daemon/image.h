@@ -27,6 +27,7 @@ struct VdImage {
   char *origin_url;  /* user.xdg.origin.url, UTF-8, at most 4096 bytes; or NULL */
   gboolean remote;   /* on a network file system */
   gboolean may_hang; /* a server or a FUSE process answers for the file */
+  gboolean local;    /* nobody is asked, so that it can be closed anywhere */
   guint locked;      /* image-lock.c: the bytes held */
 };
 

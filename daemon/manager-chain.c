@@ -295,8 +295,8 @@ static void look_at_candidate(GTask *owned)
                            "%s is its own ancestor", search->image->display));
     return;
   }
-  vd_worker_probe_async(self->worker, search->image->fd, search->image->device_id, FALSE, cancellable,
-                        on_parent_probed, g_steal_pointer(&task));
+  vd_worker_probe_async(self->worker, search->identity->uid, search->image->fd, search->image->device_id,
+                        FALSE, cancellable, on_parent_probed, g_steal_pointer(&task));
 }
 
 static void on_candidate_looked_at(GObject *source, GAsyncResult *result, gpointer user_data)

@@ -131,9 +131,9 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
   if (contents->fd < 0)
     finish(task, error);
   else
-    vd_worker_look_inside_async(self->worker, contents->fd, contents->size,
-                                contents->disk->attachment->plan.sector_size, cancellable, on_looked_inside,
-                                g_steal_pointer(&task));
+    vd_worker_look_inside_async(self->worker, contents->disk->attachment->owner->uid, contents->fd,
+                                contents->size, contents->disk->attachment->plan.sector_size, cancellable,
+                                on_looked_inside, g_steal_pointer(&task));
 }
 
 void vd_manager_learn_contents_async(VdManager *self, VdDisk *disk, GCancellable *cancellable,

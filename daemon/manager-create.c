@@ -57,13 +57,9 @@ static void fail(GTask *owned, GError *error)
   g_task_return_error(task, error);
 }
 
-/* TRUE and failed: who asked has gone. */
-static gboolean is_unwanted(GTask *owned)
+static void fail_unwanted(GTask *owned)
 {
-  if (!g_cancellable_is_cancelled(g_task_get_cancellable(owned)))
-    return FALSE;
   fail(owned, g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_OPERATION_ABORTED, "the caller has gone"));
-  return TRUE;
 }
 
 /* The handle */
@@ -87,8 +83,9 @@ static void on_created_opened(GObject *source, GAsyncResult *result, gpointer us
   }
   if (g_cancellable_is_cancelled(g_task_get_cancellable(task)) && !create->handle->closed)
     vd_manager_close_async(self, create->handle, on_handle_closed, NULL);
+  /* Also by others than its caller's end. */
   if (create->handle->closed) {
-    is_unwanted(g_steal_pointer(&task));
+    fail_unwanted(g_steal_pointer(&task));
     return;
   }
   self->source.keep(create->file);
@@ -139,7 +136,7 @@ static void on_created_published(GObject *source, GAsyncResult *result, gpointer
     return;
   }
   if (g_cancellable_is_cancelled(cancellable))
-    is_unwanted(g_steal_pointer(&task));
+    fail_unwanted(g_steal_pointer(&task));
   else
     vd_manager_find_async(self, create->owner, create->path, &create->open, &create->rights, cancellable,
                           on_created_found, g_steal_pointer(&task));
@@ -158,7 +155,7 @@ static void on_written(GObject *source, GAsyncResult *result, gpointer user_data
   if (!g_task_propagate_boolean(G_TASK(result), &error))
     fail(g_steal_pointer(&task), error);
   else if (g_cancellable_is_cancelled(cancellable))
-    is_unwanted(g_steal_pointer(&task));
+    fail_unwanted(g_steal_pointer(&task));
   else
     self->source.publish_async(create->file, on_created_published, g_steal_pointer(&task));
 }
@@ -295,8 +292,8 @@ static void on_parent_held(GObject *source, GAsyncResult *result, gpointer user_
   GError *error = NULL;
 
   if (vd_image_lock_finish(create->parent, result, &error))
-    vd_worker_probe_async(self->worker, create->parent->fd, create->parent->device_id, FALSE, cancellable,
-                          on_parent_looked_into, g_steal_pointer(&task));
+    vd_worker_probe_async(self->worker, create->owner->uid, create->parent->fd, create->parent->device_id,
+                          FALSE, cancellable, on_parent_looked_into, g_steal_pointer(&task));
   else
     fail_parent(g_steal_pointer(&task), error);
 }

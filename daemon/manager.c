@@ -342,7 +342,7 @@ static void on_probed(GObject *source, GAsyncResult *result, gpointer user_data)
 
 static void start_probe(VdManager *self, VdHandle *handle, GTask *task)
 {
-  vd_worker_probe_async(self->worker, handle->image->fd, handle->image->device_id, TRUE,
+  vd_worker_probe_async(self->worker, handle->owner->uid, handle->image->fd, handle->image->device_id, TRUE,
                         g_task_get_cancellable(task), on_probed, task);
 }
 

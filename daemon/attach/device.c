@@ -322,11 +322,11 @@ static void attach_op_free(AttachOp *op)
   g_free((char *)op->spec.served.program);
   g_free((char *)op->spec.served.user_argument);
   g_strfreev(op->udev_env);
-  for (gsize i = 0; op->images != NULL && i < op->spec.served.n_images; i++)
-    vd_clear_fd(&op->images[i]);
-  g_free(op->images);
+  if (op->images != NULL)
+    vd_offload_close_all(op->images, op->spec.served.n_images);
   g_free(op->reason);
-  vd_clear_fd(&op->spec.fd);
+  if (op->spec.fd >= 0)
+    vd_offload_close(op->spec.fd);
   vd_settle_free(op->settle);
   vd_attachment_free(op->made);
   g_clear_error(&op->failure);

@@ -12,6 +12,7 @@
 #include "attach/serving-record.h"
 #include "util/checked.h"
 #include "util/cleanup.h"
+#include "util/offload.h"
 #include "util/ublk-abi.h"
 #include "virtdisk-error.h"
 #include "worker/said.h"
@@ -39,14 +40,23 @@ VdServing *vd_serving_ref(VdServing *self)
   return self;
 }
 
+/* A user's FUSE process is asked by a close, and need not answer. */
+static void close_images(VdServing *self)
+{
+  int *fds = g_new(int, self->n_images);
+
+  for (gsize i = 0; i < self->n_images; i++) {
+    fds[i] = vd_steal_fd(&self->images[i].fd);
+    g_free(self->images[i].path);
+  }
+  vd_offload_close_all(fds, self->n_images);
+}
+
 void vd_serving_unref(VdServing *self)
 {
   if (self == NULL || !g_atomic_ref_count_dec(&self->refs))
     return;
-  for (gsize i = 0; i < self->n_images; i++) {
-    vd_clear_fd(&self->images[i].fd);
-    g_free(self->images[i].path);
-  }
+  close_images(self);
   vd_clear_fd(&self->fuse_fd);
   g_clear_pointer(&self->service, vd_service_unref);
   g_mutex_clear(&self->lock);

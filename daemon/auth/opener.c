@@ -207,21 +207,23 @@ static gboolean on_answer(GSocket *socket, GIOCondition condition, gpointer user
   g_autoptr(GTask) task = g_object_ref(user_data);
   Call *call = g_task_get_task_data(task);
   VdOpenerReply answer;
-  vd_autofd fd = -1;
+  int fd = -1;
   ssize_t n = take_answer(g_socket_get_fd(socket), &answer, &fd);
 
   if (n < 0 && (errno == EAGAIN || errno == EINTR))
     return G_SOURCE_CONTINUE;
   if (n != sizeof answer || answer.magic != VD_OPENER_MAGIC || answer.stage >= VD_OPENER_N_STAGES ||
-      (answer.stage == VD_OPENER_DONE) != (fd >= 0) || (fd >= 0 && !is_as_asked(fd, call->mode)))
+      (answer.stage == VD_OPENER_DONE) != (fd >= 0) || (fd >= 0 && !is_as_asked(fd, call->mode))) {
+    if (fd >= 0)
+      vd_offload_close(fd);
     fail(task, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_INTERNAL,
                            "The opener ended without a usable answer (%zd of %zu bytes)", MAX(n, 0),
                            sizeof answer));
-  else if (fd < 0)
+  } else if (fd < 0) {
     fail(task, vd_opener_error(&answer, call->path, call->uid));
-  else {
+  } else {
     drop_sources(call);
-    g_task_return_int(task, vd_steal_fd(&fd));
+    g_task_return_int(task, fd);
   }
   return G_SOURCE_REMOVE;
 }

@@ -10,6 +10,7 @@
 
 #include "dependency.h"
 #include "names.h"
+#include "util/offload.h"
 
 static const VdOption open_options[] = {
     VD_OPTION(VdCall, "device-id", U32, open.device_id),
@@ -128,7 +129,7 @@ static void perform_open_fd(VdCall *call)
   }
   if (!vd_access_open(&call->open, call->path != NULL ? call->path : name_of_fd(call, fd), &call->device_id,
                       &call->rights, &error)) {
-    close(fd);
+    vd_offload_close(fd);
     vd_call_fail(call, error);
     return;
   }

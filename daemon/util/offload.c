@@ -44,6 +44,38 @@ static gpointer close_in_thread(gpointer data)
   return NULL;
 }
 
+typedef struct {
+  int *fds;
+  gsize n;
+} Close;
+
+static gpointer close_all_in_thread(gpointer data)
+{
+  g_autofree Close *work = data;
+
+  for (gsize i = 0; i < work->n; i++)
+    if (work->fds[i] >= 0)
+      close(work->fds[i]);
+  g_free(work->fds);
+  return NULL;
+}
+
+void vd_offload_close_all(int *fds, gsize n)
+{
+  Close *work = g_new(Close, 1);
+  GThread *thread;
+
+  *work = (Close){fds, n};
+  thread = g_thread_try_new("virtdisk-close", close_all_in_thread, work, NULL);
+  if (thread != NULL) {
+    g_thread_unref(thread);
+    return;
+  }
+  g_warning("no thread could be started to close %" G_GSIZE_FORMAT " descriptors, which stay open", n);
+  g_free(fds);
+  g_free(work);
+}
+
 void vd_offload_close(int fd)
 {
   GThread *thread = g_thread_try_new("virtdisk-close", close_in_thread, GINT_TO_POINTER(fd), NULL);

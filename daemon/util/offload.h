@@ -13,3 +13,5 @@ void vd_offload(GTask *task, GTaskThreadFunc func);
 
 /* Closes fd in a thread: close(2) waits for the answer of a FUSE process (FUSE_FLUSH). */
 void vd_offload_close(int fd);
+/* The same for n descriptors, in one thread; -1: none. fds: g_free()d then. */
+void vd_offload_close_all(int *fds, gsize n);

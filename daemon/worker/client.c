@@ -32,12 +32,19 @@ struct VdWorkerClient {
   char *user_argument; /* UID:GID, or NULL to stay as it is */
   GError *user_error;  /* why there is no account; then nothing is ever started */
   guint deadline_ms;
-  guint running;  /* processes not yet waited for */
-  GQueue waiting; /* Probe, owned by the question */
+  guint running;     /* processes not yet waited for, without those that hang */
+  GHashTable *users; /* uid -> User; one that has no process is dropped */
+  GQueue waiting;    /* Probe, owned by the question */
 };
 
 typedef struct {
+  guint processes; /* not yet waited for */
+  guint hanging;   /* of these */
+} User;
+
+typedef struct {
   VdWorkerClient *client;
+  uid_t uid;
   GTask *task; /* NULL: answered */
   int image_fd;
   int line;
@@ -50,6 +57,8 @@ typedef struct {
   GSource *line_source;
   GSource *deadline_source;
   GSource *cancel_source;
+  GSource *linger_source; /* from the answer to the end of the process */
+  gboolean hangs;
 } Probe;
 
 static void start_next(VdWorkerClient *self);
@@ -78,6 +87,7 @@ VdWorkerClient *vd_worker_client_new(const char *program, const char *user, guin
   self->refs = 1;
   self->program = g_strdup(program);
   self->deadline_ms = deadline_ms != 0 ? deadline_ms : VD_WORKER_PROBE_DEADLINE_MS;
+  self->users = g_hash_table_new_full(NULL, NULL, NULL, g_free);
   g_queue_init(&self->waiting);
   if (user != NULL && *user != '\0')
     find_account(self, user, &self->user_error);
@@ -94,6 +104,7 @@ void vd_worker_client_unref(VdWorkerClient *self)
 {
   if (--self->refs > 0)
     return;
+  g_hash_table_unref(self->users);
   g_free(self->program);
   g_free(self->user_argument);
   g_clear_error(&self->user_error);
@@ -144,6 +155,7 @@ static void close_question(Probe *probe)
 static void probe_clear(Probe *probe)
 {
   close_question(probe);
+  clear_source(&probe->linger_source);
   g_clear_pointer(&probe->process, vd_child_unref);
   g_clear_pointer(&probe->client, vd_worker_client_unref);
 }
@@ -155,14 +167,112 @@ static void probe_release(Probe *probe)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Probe, probe_release)
 
+/* The processes of a user */
+
+static User *user_of(VdWorkerClient *self, uid_t uid)
+{
+  return g_hash_table_lookup(self->users, GUINT_TO_POINTER(uid));
+}
+
+static gboolean is_at_ceiling(VdWorkerClient *self, uid_t uid)
+{
+  const User *user = user_of(self, uid);
+
+  return user != NULL && user->processes >= VD_WORKER_MAX_PER_UID;
+}
+
+static void count_process(Probe *probe)
+{
+  User *user = user_of(probe->client, probe->uid);
+
+  if (user == NULL) {
+    user = g_new0(User, 1);
+    g_hash_table_insert(probe->client->users, GUINT_TO_POINTER(probe->uid), user);
+  }
+  user->processes++;
+  probe->client->running++;
+}
+
+static void uncount_process(Probe *probe)
+{
+  User *user = user_of(probe->client, probe->uid);
+
+  if (probe->hangs)
+    user->hanging--;
+  else
+    probe->client->running--;
+  if (--user->processes == 0)
+    g_hash_table_remove(probe->client->users, GUINT_TO_POINTER(probe->uid));
+}
+
 /* The one way to the caller; gives the question's reference up. Takes facts and error. */
+static void probe_answer(Probe *probe, VdFacts *facts, GError *error);
+
+static gboolean all_hang(VdWorkerClient *self, uid_t uid)
+{
+  const User *user = user_of(self, uid);
+
+  return user != NULL && user->hanging >= VD_WORKER_MAX_PER_UID;
+}
+
+static void refuse(Probe *probe)
+{
+  probe_answer(probe, NULL,
+               g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_LIMIT_EXCEEDED,
+                           "%d workers that looked at images for user %u do not end: the file systems of "
+                           "these images do not answer",
+                           VD_WORKER_MAX_PER_UID, (guint)probe->uid));
+}
+
+/* From the head each time: who is answered may ask anew at once. */
+static void refuse_waiting(VdWorkerClient *self, uid_t uid)
+{
+  GList *link = self->waiting.head;
+
+  while (link != NULL) {
+    Probe *probe = link->data;
+
+    if (probe->uid != uid) {
+      link = link->next;
+      continue;
+    }
+    g_queue_delete_link(&self->waiting, link);
+    refuse(probe);
+    link = self->waiting.head;
+  }
+}
+
+/* It takes a place of its user's, and nobody else's any longer. */
+static gboolean on_lingering(gpointer user_data)
+{
+  Probe *probe = user_data;
+
+  clear_source(&probe->linger_source);
+  probe->hangs = TRUE;
+  user_of(probe->client, probe->uid)->hanging++;
+  probe->client->running--;
+  if (all_hang(probe->client, probe->uid))
+    refuse_waiting(probe->client, probe->uid);
+  start_next(probe->client);
+  return G_SOURCE_REMOVE;
+}
+
+static void watch_end(Probe *probe)
+{
+  probe->linger_source = g_timeout_source_new(VD_WORKER_LINGER_MS);
+  g_source_set_callback(probe->linger_source, on_lingering, probe, NULL);
+  g_source_attach(probe->linger_source, g_main_context_get_thread_default());
+}
+
 static void probe_answer(Probe *probe, VdFacts *facts, GError *error)
 {
   g_autoptr(GTask) task = g_steal_pointer(&probe->task);
 
   close_question(probe);
-  if (probe->process != NULL)
+  if (probe->process != NULL) {
     vd_child_kill(probe->process);
+    watch_end(probe);
+  }
   probe_release(probe);
   if (error != NULL)
     g_task_return_error(task, error);
@@ -250,8 +360,9 @@ static gboolean on_deadline(gpointer user_data)
   }
   g_queue_remove(&probe->client->waiting, probe);
   probe_answer(probe, NULL,
-               g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_NO_RESOURCES, "all %d workers were busy for %d ms",
-                           VD_WORKER_MAX_PROBES, VD_WORKER_QUEUE_DEADLINE_MS));
+               g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_NO_RESOURCES,
+                           "all %d workers, or the %d of user %u, were busy for %d ms", VD_WORKER_MAX_PROBES,
+                           VD_WORKER_MAX_PER_UID, (guint)probe->uid, VD_WORKER_QUEUE_DEADLINE_MS));
   return G_SOURCE_REMOVE;
 }
 
@@ -280,9 +391,10 @@ static void on_exited(VdChild *process, gpointer user_data)
   g_autoptr(Probe) probe = user_data;
   g_autoptr(VdWorkerClient) client = vd_worker_client_ref(probe->client);
 
-  client->running--;
+  uncount_process(probe);
   if (probe->task != NULL && read_line(probe) != LINE_ANSWERED)
     probe_answer(probe, NULL, obituary(probe->process));
+  clear_source(&probe->linger_source);
   start_next(client);
 }
 
@@ -368,7 +480,7 @@ static void probe_start(Probe *probe)
     probe_answer(probe, NULL, error);
     return;
   }
-  probe->client->running++;
+  count_process(probe);
   vd_child_on_end(probe->process, on_exited, g_rc_box_acquire(probe));
   probe->line_source = g_unix_fd_source_new(probe->line, G_IO_IN);
   g_source_set_callback(probe->line_source, G_SOURCE_FUNC(on_line), probe, NULL);
@@ -378,8 +490,19 @@ static void probe_start(Probe *probe)
 
 static void start_next(VdWorkerClient *self)
 {
-  while (self->running < VD_WORKER_MAX_PROBES && !g_queue_is_empty(&self->waiting))
-    probe_start(g_queue_pop_head(&self->waiting));
+  GList *link = self->waiting.head;
+
+  while (self->running < VD_WORKER_MAX_PROBES && link != NULL) {
+    Probe *probe = link->data;
+
+    if (is_at_ceiling(self, probe->uid)) {
+      link = link->next;
+      continue;
+    }
+    g_queue_delete_link(&self->waiting, link);
+    probe_start(probe);
+    link = self->waiting.head;
+  }
 }
 
 static void watch_cancellable(Probe *probe, GCancellable *cancellable)
@@ -391,12 +514,13 @@ static void watch_cancellable(Probe *probe, GCancellable *cancellable)
   g_source_attach(probe->cancel_source, g_main_context_get_thread_default());
 }
 
-static Probe *probe_new(VdWorkerClient *self, guint32 device_id, VdWorkerContent content,
+static Probe *probe_new(VdWorkerClient *self, uid_t uid, guint32 device_id, VdWorkerContent content,
                         GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
 {
   Probe *probe = g_rc_box_new0(Probe);
 
   probe->client = vd_worker_client_ref(self);
+  probe->uid = uid;
   probe->task = g_task_new(NULL, cancellable, callback, user_data);
   g_task_set_source_tag(probe->task, vd_worker_probe_async);
   g_task_set_check_cancellable(probe->task, FALSE);
@@ -423,26 +547,33 @@ static void probe_queue(Probe *probe, int image_fd, GCancellable *cancellable)
     probe_answer(probe, NULL, error);
     return;
   }
+  if (all_hang(self, probe->uid)) {
+    refuse(probe);
+    return;
+  }
   watch_cancellable(probe, cancellable);
   set_deadline(probe, VD_WORKER_QUEUE_DEADLINE_MS);
   g_queue_push_tail(&self->waiting, probe);
   start_next(self);
 }
 
-void vd_worker_probe_async(VdWorkerClient *self, int image_fd, guint32 required_device, gboolean content,
-                           GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+void vd_worker_probe_async(VdWorkerClient *self, uid_t uid, int image_fd, guint32 required_device,
+                           gboolean content, GCancellable *cancellable, GAsyncReadyCallback callback,
+                           gpointer user_data)
 {
-  Probe *probe = probe_new(self, required_device, content ? VD_WORKER_CONTENT_TOO : VD_WORKER_CONTENT_NONE,
-                           cancellable, callback, user_data);
+  Probe *probe =
+      probe_new(self, uid, required_device, content ? VD_WORKER_CONTENT_TOO : VD_WORKER_CONTENT_NONE,
+                cancellable, callback, user_data);
 
   probe_queue(probe, image_fd, cancellable);
 }
 
-void vd_worker_look_inside_async(VdWorkerClient *self, int device_fd, guint64 size, guint32 sector_size,
-                                 GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+void vd_worker_look_inside_async(VdWorkerClient *self, uid_t uid, int device_fd, guint64 size,
+                                 guint32 sector_size, GCancellable *cancellable, GAsyncReadyCallback callback,
+                                 gpointer user_data)
 {
-  Probe *probe =
-      probe_new(self, VIRTDISK_DEVICE_RAW, VD_WORKER_CONTENT_OF_DEVICE, cancellable, callback, user_data);
+  Probe *probe = probe_new(self, uid, VIRTDISK_DEVICE_RAW, VD_WORKER_CONTENT_OF_DEVICE, cancellable, callback,
+                           user_data);
 
   probe->device_size = size;
   probe->sector_size = sector_size;

@@ -365,6 +365,26 @@ class Servers(Attack):
         server.release()
         user.close_handle(handle)
 
+    def test_closes_that_nobody_answers_pile_up_for_nobody_else(self):
+        """Each open leaves an opener and a worker that cannot be killed, since they wait for the end of a close."""
+        server, user = self.serve(), self.connect("vd-first")
+        server.hold(FLUSH)
+        calls = [user.begin(testbed.ROOT, testbed.MANAGER, "OpenVirtualDisk", "(suua{sv})", server.path, GET_INFO, 0, {})
+                 for _ in range(12)]
+        self.others_go_on()
+        names = []
+        for call in calls:
+            with self.assertRaises(testbed.BusError) as failed:
+                call.result()
+            names.append(failed.exception.name.rpartition(".")[2])
+        self.assertEqual(set(names), {"TimedOut", "LimitExceeded"})
+        self.assertBusError("LimitExceeded", user.open, server.path, GET_INFO)
+        self.others_go_on()
+        server.release()
+        self.bed.wait(lambda: not [name for _, name in testbed.processes() if name.startswith(("virtdisk-o", "virtdisk-w"))],
+                      "the processes to end")
+        user.close_handle(user.open(server.path, GET_INFO))
+
 
 class Texts(Attack):
     def test_name_of_a_process_is_no_text(self):

@@ -23,6 +23,7 @@ extern "C" {
 namespace
 {
 
+constexpr uid_t kUser = 1000, kOtherUser = 1001;
 constexpr guint kPatienceMs = 60000; // a test that waits longer than this has failed
 
 #ifdef VD_SANITIZED
@@ -200,7 +201,7 @@ protected:
   }
   static void probe_file(VdWorkerClient *client, const images::File &file, Answer &answer, guint32 device)
   {
-    vd_worker_probe_async(client, file.fd(), device, TRUE, nullptr, on_answer, &answer);
+    vd_worker_probe_async(client, kUser, file.fd(), device, TRUE, nullptr, on_answer, &answer);
     ASSERT_FALSE(answer.done) << "answered within the call";
     ASSERT_TRUE(run_until([&] { return answer.done; }));
   }
@@ -295,7 +296,8 @@ TEST_F(Client, CancelKills)
   g_autoptr(GCancellable) cancellable = g_cancellable_new();
   Answer answer;
 
-  vd_worker_probe_async(client, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, cancellable, on_answer, &answer);
+  vd_worker_probe_async(client, kUser, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, cancellable, on_answer,
+                        &answer);
   EXPECT_EQ(count_children(), 1u);
   g_cancellable_cancel(cancellable);
   ASSERT_TRUE(run_until([&] { return answer.done; }));
@@ -310,7 +312,8 @@ TEST_F(Client, CancelledBeforehand)
   Answer answer;
 
   g_cancellable_cancel(cancellable);
-  vd_worker_probe_async(client, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, cancellable, on_answer, &answer);
+  vd_worker_probe_async(client, kUser, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, cancellable, on_answer,
+                        &answer);
   ASSERT_TRUE(run_until([&] { return answer.done; }));
   EXPECT_TRUE(answer.is(VIRTDISK_ERROR_OPERATION_ABORTED)) << answer.text();
   drop(client);
@@ -325,9 +328,11 @@ TEST_F(Client, OthersWaitInLine)
   Answer cancelled;
   size_t most = 0;
 
-  for (Answer &answer : answers)
-    vd_worker_probe_async(client, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, nullptr, on_answer, &answer);
-  vd_worker_probe_async(client, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, cancellable, on_answer, &cancelled);
+  for (size_t i = 0; i < kProbes; i++)
+    vd_worker_probe_async(client, i % 2 == 0 ? kUser : kOtherUser, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE,
+                          nullptr, on_answer, &answers[i]);
+  vd_worker_probe_async(client, kUser, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, cancellable, on_answer,
+                        &cancelled);
   EXPECT_EQ(count_children(), static_cast<size_t>(VD_WORKER_MAX_PROBES));
   g_cancellable_cancel(cancellable);
   ASSERT_TRUE(run_until([&] {
@@ -341,12 +346,36 @@ TEST_F(Client, OthersWaitInLine)
   drop(client);
 }
 
+TEST_F(Client, OneUserCannotTakeAllWorkers)
+{
+  VdWorkerClient *client = fake("hang");
+  g_autoptr(GCancellable) cancellable = g_cancellable_new();
+  std::vector<Answer> answers(2 * VD_WORKER_MAX_PER_UID),
+      others(VD_WORKER_MAX_PROBES - VD_WORKER_MAX_PER_UID);
+
+  for (Answer &answer : answers)
+    vd_worker_probe_async(client, kUser, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, cancellable, on_answer,
+                          &answer);
+  EXPECT_EQ(count_children(), static_cast<size_t>(VD_WORKER_MAX_PER_UID));
+  for (Answer &answer : others)
+    vd_worker_probe_async(client, kOtherUser, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, cancellable, on_answer,
+                          &answer);
+  EXPECT_EQ(count_children(), static_cast<size_t>(VD_WORKER_MAX_PROBES))
+      << "another user was not let past the first";
+  g_cancellable_cancel(cancellable);
+  for (const std::vector<Answer> *all : {&answers, &others})
+    ASSERT_TRUE(run_until([&] {
+      return std::all_of(all->begin(), all->end(), [](const Answer &answer) { return answer.done; });
+    }));
+  drop(client);
+}
+
 TEST_F(Client, ClientMayBeDroppedMeanwhile)
 {
   VdWorkerClient *client = fake("good");
   Answer answer;
 
-  vd_worker_probe_async(client, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, nullptr, on_answer, &answer);
+  vd_worker_probe_async(client, kUser, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, nullptr, on_answer, &answer);
   vd_worker_client_unref(client);
   ASSERT_TRUE(run_until([&] { return answer.done; }));
   EXPECT_NE(answer.facts, nullptr) << answer.text();
@@ -358,7 +387,7 @@ TEST_F(Client, DescriptorIsBorrowedForTheCallOnly)
   Answer answer;
   int fd = dup(image_.fd());
 
-  vd_worker_probe_async(client, fd, VIRTDISK_DEVICE_RAW, TRUE, nullptr, on_answer, &answer);
+  vd_worker_probe_async(client, kUser, fd, VIRTDISK_DEVICE_RAW, TRUE, nullptr, on_answer, &answer);
   close(fd);
   ASSERT_TRUE(run_until([&] { return answer.done; }));
   EXPECT_NE(answer.facts, nullptr) << answer.text();
@@ -393,7 +422,7 @@ TEST_F(Client, DescriptorThatIsNone)
   VdWorkerClient *client = real();
   Answer answer;
 
-  vd_worker_probe_async(client, -1, VIRTDISK_DEVICE_RAW, TRUE, nullptr, on_answer, &answer);
+  vd_worker_probe_async(client, kUser, -1, VIRTDISK_DEVICE_RAW, TRUE, nullptr, on_answer, &answer);
   ASSERT_TRUE(run_until([&] { return answer.done; }));
   EXPECT_TRUE(answer.is(VIRTDISK_ERROR_INTERNAL)) << answer.text();
   drop(client);
@@ -404,7 +433,7 @@ TEST_F(Client, FileThatGrowsMeanwhile)
   VdWorkerClient *client = fake("good");
   Answer answer;
 
-  vd_worker_probe_async(client, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, nullptr, on_answer, &answer);
+  vd_worker_probe_async(client, kUser, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, nullptr, on_answer, &answer);
   image_.resize(2 << 20);
   ASSERT_TRUE(run_until([&] { return answer.done; }));
   EXPECT_TRUE(answer.is(VIRTDISK_ERROR_FILE_CHANGED)) << answer.text();
@@ -478,7 +507,7 @@ TEST_F(Client, ManyAtOnceAgainstTheRealWorker)
   std::vector<Answer> answers(kSanitized ? 20 : 60);
 
   for (Answer &answer : answers)
-    vd_worker_probe_async(client, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, nullptr, on_answer, &answer);
+    vd_worker_probe_async(client, kUser, image_.fd(), VIRTDISK_DEVICE_RAW, TRUE, nullptr, on_answer, &answer);
   ASSERT_TRUE(run_until([&] {
     return std::all_of(answers.begin(), answers.end(), [](const Answer &answer) { return answer.done; });
   }));
