@@ -71,6 +71,22 @@ TEST(VhdxLayer, TheEndThatAKilledSessionLeftIsCutByTheNextThoughItWritesNothing)
   EXPECT_EQ(image.read(4 * mib, 1)[0], 1);
 }
 
+// The first change of an open file, whatever it is for.
+TEST(VhdxLayer, ReplayingTheLogNamesANewFileWriteGuid)
+{
+  Chain killed({create({})}, true);
+  ASSERT_NE(killed.engine, nullptr) << killed.error.text;
+  EXPECT_EQ(killed.fill(5 * mib, 4096, 1), 0);
+  VdVhdx before = read_structure(killed.sim.image(0));
+
+  Chain next({killed.sim.image(0)}, true);
+  ASSERT_NE(next.engine, nullptr) << next.error.text;
+  VdVhdx after = read_structure(next.sim.image(0));
+  EXPECT_TRUE(vd_vhdx_guid_is_zero(after.header.log_guid));
+  EXPECT_NE(memcmp(after.header.file_write_guid, before.header.file_write_guid, 16), 0);
+  EXPECT_EQ(memcmp(after.header.data_write_guid, before.header.data_write_guid, 16), 0);
+}
+
 // With an empty log: every change of the file needs a new FileWriteGuid, but the disk is as it was.
 TEST(VhdxLayer, AnEndThatBelongsToNothingIsCut)
 {
