@@ -217,7 +217,10 @@ gboolean vd_hostfile_may_hang(int fd)
 
 gboolean vd_hostfile_is_local(int fd)
 {
-  return contains_magic(local_magics, G_N_ELEMENTS(local_magics), magic_of(fd));
+  guint32 magic = magic_of(fd);
+
+  return contains_magic(local_magics, G_N_ELEMENTS(local_magics), magic) ||
+         contains_magic(pseudo_magics, G_N_ELEMENTS(pseudo_magics), magic);
 }
 
 /* Address as 16 bytes (IPv4 mapped); brackets and an interface ("%eth0") are dropped. */

@@ -279,6 +279,7 @@ VdImage *vd_image_new(int fd, const char *path, guint32 device_id, const char *v
     return NULL;
   }
   self = image_take(fd, path);
+  self->local = vd_hostfile_is_local(self->fd);
   if (!check_descriptor(self, want_write, error))
     return NULL;
   if (path == NULL)
@@ -292,7 +293,6 @@ VdImage *vd_image_new(int fd, const char *path, guint32 device_id, const char *v
   }
   self->remote = vd_hostfile_is_remote(self->fd);
   self->may_hang = vd_hostfile_may_hang(self->fd);
-  self->local = vd_hostfile_is_local(self->fd);
   self->origin_url = read_origin_url(self->fd);
   return g_steal_pointer(&self);
 }
