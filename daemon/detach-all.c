@@ -2,6 +2,12 @@
 #include "detach-all.h"
 
 #include "nesting.h"
+#include "virtdisk-error.h"
+
+/* A worker that has ended holds its files for a moment still, since io_uring lets go of them later: so does
+ * the file system that an inner image lies on. Nothing tells of it. */
+#define MAX_TRIES 10
+#define PAUSE_MS 200
 
 typedef struct {
   VdManager *manager;
@@ -14,6 +20,7 @@ typedef struct {
 typedef struct {
   Run *run;
   VdDisk *disk; /* owned */
+  guint tries;
 } Item;
 
 static void go_on(Run *run);
@@ -23,28 +30,51 @@ static gboolean is_attached(const VdDisk *disk)
   return disk->attachment != NULL && disk->attachment->device != NULL;
 }
 
+static void start_item(Item *item);
+
+static gboolean on_pause_over(gpointer user_data)
+{
+  start_item(user_data);
+  return G_SOURCE_REMOVE;
+}
+
 static void on_detached(GObject *source, GAsyncResult *result, gpointer user_data)
 {
-  g_autofree Item *item = user_data;
-  g_autoptr(VdDisk) disk = item->disk;
+  Item *item = user_data;
+  Run *run = item->run;
   g_autoptr(GError) error = NULL;
   gboolean pending;
 
-  item->run->busy--;
-  if (!vd_manager_detach_finish(VD_MANAGER(source), result, &pending, &error))
-    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s stays attached: %s", disk->display,
-                     error->message);
-  go_on(item->run);
+  if (!vd_manager_detach_finish(VD_MANAGER(source), result, &pending, &error) &&
+      !g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_FOUND)) {
+    if (g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY) && item->tries < MAX_TRIES) {
+      g_timeout_add(PAUSE_MS, on_pause_over, item);
+      return;
+    }
+    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s stays attached: %s",
+                     item->disk->display, error->message);
+  }
+  vd_disk_unref(item->disk);
+  g_free(item);
+  run->busy--;
+  go_on(run);
 }
 
-static void start_item(Run *run, VdDisk *disk)
+static void start_item(Item *item)
 {
-  Item *item = g_new(Item, 1);
+  item->tries++;
+  vd_manager_detach_async(item->run->manager, item->disk, NULL, VD_DETACH_FORCE, NULL, on_detached, item);
+}
 
-  *item = (Item){run, vd_disk_ref(disk)};
+static void add_item(Run *run, VdDisk *disk)
+{
+  Item *item = g_new0(Item, 1);
+
+  item->run = run;
+  item->disk = vd_disk_ref(disk);
   g_ptr_array_add(run->tried, vd_disk_ref(disk));
   run->busy++;
-  vd_manager_detach_async(run->manager, disk, NULL, VD_DETACH_FORCE, NULL, on_detached, item);
+  start_item(item);
 }
 
 /* Each once, and only when no image lies on it any more. */
@@ -60,7 +90,7 @@ static void try_all(Run *run)
       continue;
     inner = vd_nesting_find_inner(run->manager, disk);
     if (inner == NULL)
-      start_item(run, disk);
+      add_item(run, disk);
   }
 }
 
