@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The effects of a log in their order, kept beside the file. Few they are: a lookup goes through them all. */
+/* What a log does to the file, kept beside it. A log may say the same over and over, so its effects are made
+ * to lie beside each other before anything is looked up. */
 #include "formats/vhdx-log.h"
 
 #include <inttypes.h>
@@ -9,12 +10,12 @@
 #include "util/checked.h"
 
 typedef struct {
-  uint64_t offset, length; /* bytes */
+  uint64_t offset, length; /* bytes, multiples of VD_VHDX_PAGE */
   uint8_t *page;           /* NULL: zeros */
 } Effect;
 
 struct VdVhdxOverlay {
-  Effect *effects;
+  Effect *effects; /* in the log's order; once all are there by offset, and none over another */
   unsigned n_effects;
   uint64_t kept; /* bytes of pages */
   uint64_t end;  /* bytes: where the file must end at least */
@@ -78,6 +79,120 @@ static bool keep(void *user, uint64_t offset, uint64_t length, const uint8_t *da
   return true;
 }
 
+/* The file between the edges of all effects. */
+typedef struct {
+  uint64_t *edges; /* bytes, ascending */
+  unsigned n_edges;
+  unsigned *owner; /* of the stretch behind each edge: its effect, or NOBODY */
+  unsigned *next;  /* the first stretch from there on that may have no owner yet */
+} Stretches;
+
+#define NOBODY UINT32_MAX
+
+static void stretches_clear(Stretches *self)
+{
+  free(self->edges);
+  free(self->owner);
+  free(self->next);
+}
+
+static int compare_edges(const void *a, const void *b)
+{
+  const uint64_t *one = a, *other = b;
+
+  return (*one > *other) - (*one < *other);
+}
+
+static bool stretches_init(Stretches *self, const VdVhdxOverlay *overlay)
+{
+  unsigned n = 2 * overlay->n_effects;
+
+  self->edges = calloc(n, sizeof *self->edges);
+  self->owner = calloc(n, sizeof *self->owner);
+  self->next = calloc(n, sizeof *self->next);
+  if (self->edges == NULL || self->owner == NULL || self->next == NULL)
+    return false;
+  for (unsigned i = 0; i < overlay->n_effects; i++) {
+    self->edges[2 * i] = overlay->effects[i].offset;
+    self->edges[2 * i + 1] = overlay->effects[i].offset + overlay->effects[i].length;
+  }
+  qsort(self->edges, n, sizeof *self->edges, compare_edges);
+  for (unsigned i = 0; i < n; i++)
+    if (i == 0 || self->edges[i] != self->edges[self->n_edges - 1])
+      self->edges[self->n_edges++] = self->edges[i];
+  for (unsigned i = 0; i < self->n_edges; i++) {
+    self->owner[i] = NOBODY;
+    self->next[i] = i;
+  }
+  return true;
+}
+
+static unsigned find_edge(const Stretches *self, uint64_t edge)
+{
+  const uint64_t *found = bsearch(&edge, self->edges, self->n_edges, sizeof edge, compare_edges);
+
+  return (unsigned)(found - self->edges);
+}
+
+static unsigned next_free(Stretches *self, unsigned i)
+{
+  while (self->next[i] != i) {
+    self->next[i] = self->next[self->next[i]];
+    i = self->next[i];
+  }
+  return i;
+}
+
+/* Gives an effect what no later one has. */
+static void claim(Stretches *self, const Effect *effect, unsigned number)
+{
+  unsigned end = find_edge(self, effect->offset + effect->length);
+
+  for (unsigned i = next_free(self, find_edge(self, effect->offset)); i < end; i = next_free(self, i)) {
+    self->owner[i] = number;
+    self->next[i] = i + 1;
+  }
+}
+
+/* A page is one stretch. Moves it. */
+static void append(VdVhdxOverlay *to, uint64_t offset, uint64_t length, uint8_t **page)
+{
+  Effect *last = to->n_effects > 0 ? &to->effects[to->n_effects - 1] : NULL;
+
+  if (*page == NULL && last != NULL && last->page == NULL && last->offset + last->length == offset)
+    last->length += length;
+  else
+    to->effects[to->n_effects++] = (Effect){offset, length, *page};
+  *page = NULL;
+}
+
+/* Of effects that lie over each other the last one counts. The time is that of sorting them. */
+static bool settle(VdVhdxOverlay *self)
+{
+  Stretches stretches __attribute__((cleanup(stretches_clear))) = {0};
+  VdVhdxOverlay settled = {.n_effects = 0};
+
+  if (self->n_effects == 0)
+    return true;
+  settled.effects = calloc(2 * (size_t)self->n_effects, sizeof *settled.effects);
+  if (settled.effects == NULL || !stretches_init(&stretches, self)) {
+    free(settled.effects);
+    return false;
+  }
+  for (unsigned i = self->n_effects; i-- > 0;)
+    claim(&stretches, &self->effects[i], i);
+  for (unsigned i = 0; i + 1 < stretches.n_edges; i++)
+    if (stretches.owner[i] != NOBODY)
+      append(&settled, stretches.edges[i], stretches.edges[i + 1] - stretches.edges[i],
+             &self->effects[stretches.owner[i]].page);
+  for (unsigned i = 0; i < self->n_effects; i++)
+    free(self->effects[i].page);
+  free(self->effects);
+  self->effects = settled.effects;
+  self->n_effects = settled.n_effects;
+  return true;
+}
+
 VdVhdxOverlay *vd_vhdx_overlay_new(const VdReader *reader, const VdVhdxHeader *header,
                                    VdFormatError *ret_error)
 {
@@ -90,6 +205,10 @@ VdVhdxOverlay *vd_vhdx_overlay_new(const VdReader *reader, const VdVhdxHeader *h
   }
   if (!vd_vhdx_log_replay(reader, header, keep, self, &summary, ret_error))
     return NULL;
+  if (!settle(self)) {
+    no_memory(header->log_offset, ret_error);
+    return NULL;
+  }
   if (self->end < summary.last_file_offset)
     self->end = summary.last_file_offset;
   done = self;
@@ -97,17 +216,33 @@ VdVhdxOverlay *vd_vhdx_overlay_new(const VdReader *reader, const VdVhdxHeader *h
   return done;
 }
 
+/* The first effect that ends behind offset. self may be NULL. */
+static unsigned first_behind(const VdVhdxOverlay *self, uint64_t offset)
+{
+  unsigned low = 0, high = self != NULL ? self->n_effects : 0;
+
+  while (low < high) {
+    unsigned middle = low + (high - low) / 2;
+
+    if (self->effects[middle].offset + self->effects[middle].length > offset)
+      high = middle;
+    else
+      low = middle + 1;
+  }
+  return low;
+}
+
 void vd_vhdx_overlay_apply(const VdVhdxOverlay *self, uint64_t offset, uint8_t *data, size_t length)
 {
   uint64_t end = offset + length;
 
-  for (unsigned i = 0; self != NULL && i < self->n_effects; i++) {
+  for (unsigned i = first_behind(self, offset); self != NULL && i < self->n_effects; i++) {
     const Effect *effect = &self->effects[i];
     uint64_t from = effect->offset > offset ? effect->offset : offset;
     uint64_t to = effect->offset + effect->length < end ? effect->offset + effect->length : end;
 
     if (from >= to)
-      continue;
+      return;
     if (effect->page != NULL)
       memcpy(&data[from - offset], &effect->page[from - effect->offset], to - from);
     else
@@ -117,16 +252,11 @@ void vd_vhdx_overlay_apply(const VdVhdxOverlay *self, uint64_t offset, uint8_t *
 
 uint64_t vd_vhdx_overlay_next(const VdVhdxOverlay *self, uint64_t offset)
 {
-  uint64_t next = UINT64_MAX;
+  unsigned i = first_behind(self, offset);
 
-  for (unsigned i = 0; self != NULL && i < self->n_effects; i++) {
-    const Effect *effect = &self->effects[i];
-    uint64_t from = effect->offset > offset ? effect->offset : offset;
-
-    if (effect->offset + effect->length > offset && from < next)
-      next = from;
-  }
-  return next;
+  if (self == NULL || i == self->n_effects)
+    return UINT64_MAX;
+  return self->effects[i].offset > offset ? self->effects[i].offset : offset;
 }
 
 uint64_t vd_vhdx_overlay_file_size(const VdVhdxOverlay *self, uint64_t file_size)
