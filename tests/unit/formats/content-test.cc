@@ -2,6 +2,7 @@
 // What libblkid says, as it arrives in the facts.
 #include <gtest/gtest.h>
 
+#include "images/cost.hh"
 #include "images/iso.hh"
 #include "images/partitions.hh"
 #include "images/vhd.hh"

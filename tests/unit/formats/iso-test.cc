@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 #include <gtest/gtest.h>
 
+#include "images/cost.hh"
 #include "images/iso.hh"
 #include "virtdisk-enums.h"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "images/cost.hh"
 #include "images/image.hh"
 
 extern "C" {

@@ -2,6 +2,7 @@
 // One field of a good footer is broken at a time.
 #include <gtest/gtest.h>
 
+#include "images/cost.hh"
 #include "images/vhd.hh"
 
 extern "C" {

@@ -2,6 +2,7 @@
 // One field of a good image is broken at a time; the image is probed as a whole.
 #include <gtest/gtest.h>
 
+#include "images/cost.hh"
 #include "images/vhd.hh"
 #include "virtdisk-enums.h"
 

@@ -2,6 +2,7 @@
 // Which entries of a log count, what they write and in which order, and the bytes of new ones.
 #include <gtest/gtest.h>
 
+#include "images/cost.hh"
 #include "images/vhdx.hh"
 
 extern "C" {

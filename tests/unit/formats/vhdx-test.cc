@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <errno.h>
 
+#include "images/cost.hh"
 #include "images/partitions.hh"
 #include "images/vhdx.hh"
 #include "virtdisk-enums.h"
