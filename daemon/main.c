@@ -43,7 +43,7 @@ typedef struct {
   VdOpener *opener;
   VdWorkerClient *worker;
   VdManager *manager;
-  VdService *service;
+  VdBusService *service;
   guint owner_id;
   int rundir_fd;
   int status;
@@ -224,7 +224,7 @@ static gboolean start_service(Daemon *self, GError **error)
   if (bus_id == NULL)
     return FALSE;
   vd_manager_restore(self->manager, bus_id);
-  self->service = vd_service_new(self->connection, self->manager, self->opener, error);
+  self->service = vd_bus_service_new(self->connection, self->manager, self->opener, error);
   if (self->service == NULL)
     return FALSE;
   self->owner_id =
@@ -319,7 +319,7 @@ static void daemon_clear(Daemon *self)
   g_clear_handle_id(&self->owner_id, g_bus_unown_name);
   if (self->manager != NULL)
     vd_manager_relinquish(self->manager);
-  g_clear_pointer(&self->service, vd_service_free);
+  g_clear_pointer(&self->service, vd_bus_service_free);
   g_clear_object(&self->manager);
   g_clear_pointer(&self->worker, vd_worker_client_unref);
   g_clear_pointer(&self->opener, vd_opener_unref);

@@ -8,7 +8,7 @@
 
 static void call_free(VdCall *call)
 {
-  vd_service_untrack(call->service, call);
+  vd_bus_service_untrack(call->service, call);
   vd_charge_free(call->request);
   g_clear_pointer(&call->identity, vd_identity_unref);
   g_clear_pointer(&call->handle, vd_handle_unref);
@@ -152,7 +152,7 @@ static const VdMethod *find_method(const char *interface, const char *method)
   return NULL;
 }
 
-void vd_call_dispatch(VdService *service, GDBusMethodInvocation *invocation)
+void vd_call_dispatch(VdBusService *service, GDBusMethodInvocation *invocation)
 {
   const char *interface = g_dbus_method_invocation_get_interface_name(invocation);
   const char *method = g_dbus_method_invocation_get_method_name(invocation);
@@ -166,7 +166,7 @@ void vd_call_dispatch(VdService *service, GDBusMethodInvocation *invocation)
   call->rule = vd_rules_find(interface, method);
   call->method = find_method(interface, method);
   call->ask.file_owner = VD_UID_INVALID;
-  vd_service_track(service, call);
+  vd_bus_service_track(service, call);
   if (call->rule == NULL || call->method == NULL) {
     vd_call_fail(call, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED, "no rule allows %s.%s",
                                    interface, method));

@@ -23,7 +23,7 @@ typedef struct {
   void (*perform)(VdCall *call);
 } VdMethod;
 
-struct VdService {
+struct VdBusService {
   GDBusConnection *connection;
   VdManager *manager;
   VdOpener *opener;
@@ -37,7 +37,7 @@ struct VdService {
 };
 
 struct VdCall {
-  VdService *service;
+  VdBusService *service;
   GDBusMethodInvocation *invocation;
   GVariant *parameters;
   const VdRule *rule;
@@ -66,8 +66,8 @@ struct VdCall {
   VdAsk ask;
 };
 
-/* Called with each method call on a gated object; user_data: VdService. */
-void vd_call_dispatch(VdService *service, GDBusMethodInvocation *invocation);
+/* Called with each method call on a gated object; user_data: VdBusService. */
+void vd_call_dispatch(VdBusService *service, GDBusMethodInvocation *invocation);
 void vd_call_examined(VdCall *call);
 /* Takes value (may be NULL) and error; both free the call. */
 void vd_call_return(VdCall *call, GVariant *value);
@@ -81,10 +81,10 @@ void vd_call_perform_create(VdCall *call);
 extern const VdMethod vd_handle_methods[];
 
 /* service.c */
-char *vd_service_disk_path(VdDisk *disk);
+char *vd_bus_service_disk_path(VdDisk *disk);
 /* Cancels the call when its sender goes. */
-void vd_service_track(VdService *self, VdCall *call);
-void vd_service_untrack(VdService *self, VdCall *call);
+void vd_bus_service_track(VdBusService *self, VdCall *call);
+void vd_bus_service_untrack(VdBusService *self, VdCall *call);
 
 /* common.c: what methods of both interfaces share */
 gboolean vd_call_parse_attach_options(VdCall *call, GVariant *options, gboolean for_image, GError **error);

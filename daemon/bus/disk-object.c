@@ -46,7 +46,7 @@ static void vd_disk_skeleton_class_init(VdDiskSkeletonClass *klass)
 
 static void vd_disk_skeleton_init(VdDiskSkeleton *self) {}
 
-char *vd_service_disk_path(VdDisk *disk)
+char *vd_bus_service_disk_path(VdDisk *disk)
 {
   return g_strconcat(VD_DISK_PATH_PREFIX, disk->attachment->tag, NULL);
 }
@@ -144,7 +144,7 @@ void vd_disk_object_update(GDBusObjectSkeleton *skeleton, VdDisk *disk)
 
 GDBusObjectSkeleton *vd_disk_object_new(VdDisk *disk)
 {
-  g_autofree char *path = vd_service_disk_path(disk);
+  g_autofree char *path = vd_bus_service_disk_path(disk);
   VdDBusObjectSkeleton *skeleton = vd_dbus_object_skeleton_new(path);
   g_autoptr(VdDBusDisk) object = g_object_new(vd_disk_skeleton_get_type(), NULL);
 

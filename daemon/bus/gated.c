@@ -40,7 +40,7 @@ static void handle_method_call(GDBusConnection *connection, const char *sender, 
     G_DBUS_INTERFACE_SKELETON_CLASS(klass)->get_vtable = vd_gated_##name##_get_vtable;                       \
   }                                                                                                          \
   static void vd_gated_##name##_init(VdGated##Name *self) {}                                                 \
-  static GDBusInterfaceSkeleton *vd_gated_##name##_create(VdService *service)                                \
+  static GDBusInterfaceSkeleton *vd_gated_##name##_create(VdBusService *service)                             \
   {                                                                                                          \
     GDBusInterfaceSkeleton *skeleton = g_object_new(vd_gated_##name##_get_type(), NULL);                     \
                                                                                                              \
@@ -50,7 +50,7 @@ static void handle_method_call(GDBusConnection *connection, const char *sender, 
 
 DEFINE_GATED(VdDBusManager, manager, VD_DBUS_TYPE_MANAGER_SKELETON)
 
-GDBusInterfaceSkeleton *vd_gated_manager_new(VdService *service)
+GDBusInterfaceSkeleton *vd_gated_manager_new(VdBusService *service)
 {
   GDBusInterfaceSkeleton *skeleton = vd_gated_manager_create(service);
 
@@ -97,7 +97,7 @@ static const GDBusInterfaceVTable *dispatch_handle(GDBusConnection *connection, 
   return &vtable;
 }
 
-guint vd_gated_register_handles(VdService *service, GError **error)
+guint vd_gated_register_handles(VdBusService *service, GError **error)
 {
   static const GDBusSubtreeVTable vtable = {enumerate_handles, introspect_handle, dispatch_handle};
 

@@ -8,6 +8,6 @@
 
 #include "bus/service.h"
 
-GDBusInterfaceSkeleton *vd_gated_manager_new(VdService *service);
+GDBusInterfaceSkeleton *vd_gated_manager_new(VdBusService *service);
 /* All handles, those to come too -> number for g_dbus_connection_unregister_subtree(), or 0. */
-guint vd_gated_register_handles(VdService *service, GError **error);
+guint vd_gated_register_handles(VdBusService *service, GError **error);

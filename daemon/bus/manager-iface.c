@@ -234,7 +234,7 @@ static void on_image_attached(GObject *source, GAsyncResult *result, gpointer us
     vd_call_fail(call, error);
     return;
   }
-  path = vd_service_disk_path(disk);
+  path = vd_bus_service_disk_path(disk);
   vd_call_return(call, g_variant_new("(os@a{sv})", path, vd_device_get_info(disk->attachment->device)->path,
                                      vd_call_attach_results(disk)));
 }
@@ -388,7 +388,7 @@ static void answer_disk(VdCall *call, const struct stat *st)
 
   if (!find_disk(call, st))
     return;
-  path = vd_service_disk_path(call->disk);
+  path = vd_bus_service_disk_path(call->disk);
   vd_call_return(call, g_variant_new("(o)", path));
 }
 

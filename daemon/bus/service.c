@@ -12,7 +12,7 @@
 
 /* A name that has called us: its calls in flight, and the watch that tells when it leaves. */
 typedef struct {
-  VdService *service;
+  VdBusService *service;
   char *name;
   guint watch;
   GPtrArray *calls; /* element VdCall*, borrowed */
@@ -31,7 +31,7 @@ static void peer_free(gpointer data)
 static void on_peer_vanished(GDBusConnection *connection, const char *name, gpointer user_data)
 {
   VdPeer *peer = user_data;
-  VdService *self = peer->service;
+  VdBusService *self = peer->service;
   g_autofree char *gone = g_strdup(name);
   g_autoptr(GPtrArray) cancellables = g_ptr_array_new_with_free_func(g_object_unref);
 
@@ -43,7 +43,7 @@ static void on_peer_vanished(GDBusConnection *connection, const char *name, gpoi
   vd_manager_owner_gone(self->manager, gone);
 }
 
-static VdPeer *get_peer(VdService *self, const char *name)
+static VdPeer *get_peer(VdBusService *self, const char *name)
 {
   VdPeer *peer = g_hash_table_lookup(self->peers, name);
 
@@ -59,12 +59,12 @@ static VdPeer *get_peer(VdService *self, const char *name)
   return peer;
 }
 
-void vd_service_track(VdService *self, VdCall *call)
+void vd_bus_service_track(VdBusService *self, VdCall *call)
 {
   g_ptr_array_add(get_peer(self, g_dbus_method_invocation_get_sender(call->invocation))->calls, call);
 }
 
-void vd_service_untrack(VdService *self, VdCall *call)
+void vd_bus_service_untrack(VdBusService *self, VdCall *call)
 {
   GHashTableIter iter;
   gpointer value;
@@ -78,16 +78,16 @@ void vd_service_untrack(VdService *self, VdCall *call)
 
 /* Disks */
 
-static void on_disk_added(VdManager *manager, VdDisk *disk, VdService *self)
+static void on_disk_added(VdManager *manager, VdDisk *disk, VdBusService *self)
 {
   g_autoptr(GDBusObjectSkeleton) object = vd_disk_object_new(disk);
 
   g_dbus_object_manager_server_export(self->objects, object);
 }
 
-static void on_disk_changed(VdManager *manager, VdDisk *disk, VdService *self)
+static void on_disk_changed(VdManager *manager, VdDisk *disk, VdBusService *self)
 {
-  g_autofree char *path = vd_service_disk_path(disk);
+  g_autofree char *path = vd_bus_service_disk_path(disk);
   g_autoptr(GDBusObject) object =
       g_dbus_object_manager_get_object(G_DBUS_OBJECT_MANAGER(self->objects), path);
 
@@ -95,9 +95,9 @@ static void on_disk_changed(VdManager *manager, VdDisk *disk, VdService *self)
     vd_disk_object_update(G_DBUS_OBJECT_SKELETON(object), disk);
 }
 
-static void on_disk_removed(VdManager *manager, VdDisk *disk, VdService *self)
+static void on_disk_removed(VdManager *manager, VdDisk *disk, VdBusService *self)
 {
-  g_autofree char *path = vd_service_disk_path(disk);
+  g_autofree char *path = vd_bus_service_disk_path(disk);
 
   g_dbus_object_manager_server_unexport(self->objects, path);
 }
@@ -108,7 +108,7 @@ static void on_session_removed(GDBusConnection *connection, const char *sender, 
                                const char *interface, const char *signal, GVariant *parameters,
                                gpointer user_data)
 {
-  VdService *self = user_data;
+  VdBusService *self = user_data;
   const char *id;
 
   if (!g_variant_is_of_type(parameters, G_VARIANT_TYPE("(so)")))
@@ -138,7 +138,7 @@ static void on_session_looked_up(GObject *source, GAsyncResult *result, gpointer
 }
 
 /* Sessions may have ended while no service was there to hear of it. */
-static void check_sessions(VdService *self)
+static void check_sessions(VdBusService *self)
 {
   g_auto(GStrv) sessions = vd_manager_sessions(self->manager);
 
@@ -154,7 +154,7 @@ static void check_sessions(VdService *self)
 }
 
 /* What an earlier run of the service left: its disks, its handles, and clients that may have gone since. */
-static void take_over(VdService *self)
+static void take_over(VdBusService *self)
 {
   g_autoptr(GPtrArray) disks = vd_manager_list(self->manager);
   g_auto(GStrv) names = vd_manager_owner_names(self->manager);
@@ -175,9 +175,10 @@ static void take_over(VdService *self)
   check_sessions(self);
 }
 
-VdService *vd_service_new(GDBusConnection *connection, VdManager *manager, VdOpener *opener, GError **error)
+VdBusService *vd_bus_service_new(GDBusConnection *connection, VdManager *manager, VdOpener *opener,
+                                 GError **error)
 {
-  VdService *self = g_new0(VdService, 1);
+  VdBusService *self = g_new0(VdBusService, 1);
 
   self->connection = g_object_ref(connection);
   self->manager = g_object_ref(manager);
@@ -190,7 +191,7 @@ VdService *vd_service_new(GDBusConnection *connection, VdManager *manager, VdOpe
   self->handles = vd_gated_register_handles(self, error);
   if (self->handles == 0 ||
       !g_dbus_interface_skeleton_export(self->manager_skeleton, connection, VD_ROOT_PATH, error)) {
-    vd_service_free(self);
+    vd_bus_service_free(self);
     return NULL;
   }
   g_signal_connect(manager, "disk-added", G_CALLBACK(on_disk_added), self);
@@ -204,7 +205,7 @@ VdService *vd_service_new(GDBusConnection *connection, VdManager *manager, VdOpe
   return self;
 }
 
-void vd_service_free(VdService *self)
+void vd_bus_service_free(VdBusService *self)
 {
   if (self == NULL)
     return;

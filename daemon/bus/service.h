@@ -9,8 +9,9 @@
 #include "auth/quota.h"
 #include "manager.h"
 
-typedef struct VdService VdService;
+typedef struct VdBusService VdBusService;
 
 /* Exports everything at connection; the caller takes the bus name afterwards. */
-VdService *vd_service_new(GDBusConnection *connection, VdManager *manager, VdOpener *opener, GError **error);
-void vd_service_free(VdService *self);
+VdBusService *vd_bus_service_new(GDBusConnection *connection, VdManager *manager, VdOpener *opener,
+                                 GError **error);
+void vd_bus_service_free(VdBusService *self);
