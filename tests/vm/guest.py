@@ -88,6 +88,7 @@ def make_data(folder, tree, scripts, build):
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         elif os.path.exists(source):
             copy(source, target)
+    copy(os.path.join(SOURCE, "data", "demo.sh"), os.path.join(top, "data", "demo.sh"))
     plan = []
     for number, script in enumerate(scripts):
         path = f"scripts/{number}/{os.path.basename(script.path)}"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# A VHDX that the service creates, through ublk and through FUSE: partitions, ext4 and NTFS, fio while workers die and the
-# service is restarted, and a child. What is left after each detach is clean: no log, no fault that qemu-img finds.
+# A VHDX that the service creates, through ublk and through FUSE: partitions, ext4, XFS and NTFS, fio while workers die and the
+# service is restarted, a child, and a file that is cut. What is left after each detach is clean: no log, no fault that
+# qemu-img finds.
 # deadline: 420
 # shellcheck source=lib.sh
 . "$VM_LIB"
@@ -25,17 +26,20 @@ log_of() {
 data = open(sys.argv[1], "rb").read(192 << 10)
 print(max((struct.unpack_from("<Q", data, at + 8)[0], data[at + 48:at + 64].hex()) for at in (64 << 10, 128 << 10))[1])' "$1"
 }
+# load ROUTE FOLDER...: in all of them at once.
 load() {
-  fio --name=load --directory="$1" --size=16M --bs=4k-64k --rw=randwrite --rate=,2m --ioengine=psync --direct=1 --fsync=64 \
-    --verify=crc32c --do_verify=1 --verify_fatal=1 --output="$work/fio.$2"
+  local jobs=() folder
+  for folder in "${@:2}"; do jobs+=(--name="load-${folder##*.}" --directory="$folder"); done
+  fio --name=global --size=8M --bs=4k-64k --rw=randwrite --rate=,1m --ioengine=psync --direct=1 --fsync=64 --verify=crc32c --do_verify=1 \
+    --verify_fatal=1 --output="$work/fio.$1" "${jobs[@]}"
 }
 
 mkdir -p "$work"
 cd "$work"
 for route in $routes; do
-  echo "--- $route: created, attached, two partitions"
-  virtdisk create --size=512M "$route.vhdx"
-  printf 'label: gpt\nsize=256MiB\nsize=128MiB\n' >layout
+  echo "--- $route: created, attached, three partitions"
+  virtdisk create --size=640M "$route.vhdx"
+  printf 'label: gpt\nsize=128MiB\nsize=64MiB\nsize=320MiB\n' >layout
   device=$(virtdisk attach --route="$route" "$PWD/$route.vhdx")
   vm_same "Route" "$(property "$PWD/$route.vhdx" Route)" "s \"$route\""
   property "$PWD/$route.vhdx" RouteReason
@@ -45,17 +49,19 @@ for route in $routes; do
   checked "$route.vhdx"
   device=$(virtdisk attach --route="$route" "$PWD/$route.vhdx")
   udevadm settle
-  vm_same "partitions" "$(lsblk -nro NAME "$device" | tail -n +2 | wc -l)" 2
+  vm_same "partitions" "$(lsblk -nro NAME "$device" | tail -n +2 | wc -l)" 3
   mkfs.ext4 -q -F -L EXT "${device}p1"
   mkntfs -Q -q -F -L NTFS "${device}p2"
-  mkdir -p "$route.ext" "$route.ntfs"
+  mkfs.xfs -q -L XFS "${device}p3"
+  mkdir -p "$route.ext" "$route.ntfs" "$route.xfs"
   mount "${device}p1" "$route.ext"
+  mount "${device}p3" "$route.xfs"
   modprobe ntfs3 && mount -t ntfs3 "${device}p2" "$route.ntfs"
   dd if=/dev/urandom of="$route.ntfs/data" bs=1M count=8 conv=fsync status=none
   sha256sum "$route.ntfs/data" >"$route.sum"
 
   echo "--- $route: workers killed under load, the service restarted"
-  load "$PWD/$route.ext" "$route" &
+  load "$route" "$PWD/$route.ext" "$PWD/$route.xfs" &
   load=$!
   for round in 1 2; do
     before=$(workers)
@@ -70,16 +76,17 @@ for route in $routes; do
   wait "$load" || { cat "fio.$route"; vm_fail "fio found what it had not written, or an error"; }
   vm_refused virtdisk detach "$PWD/$route.vhdx" >/dev/null
   if grep -F " - fuse virtdisk " /proc/self/mountinfo; then vm_fail "a mount of the worker's is seen"; fi
-  umount "$route.ext" "$route.ntfs"
+  umount "$route.ext" "$route.ntfs" "$route.xfs"
   e2fsck -fn "${device}p1"
   ntfsfix -n "${device}p2"
+  xfs_repair -n "${device}p3" >repair 2>&1 || { cat repair; vm_fail "xfs_repair finds faults"; }
   virtdisk detach "$PWD/$route.vhdx"
   vm_until 30 no_worker
   checked "$route.vhdx"
 
   echo "--- $route: a child"
   virtdisk create --parent="$PWD/$route.vhdx" "child-$route.vhdx"
-  sha256sum <"$route.vhdx" >"$route.parent"
+  parent=$(stat -c '%s %y %z' "$route.vhdx")
   device=$(virtdisk attach --route="$route" "$PWD/child-$route.vhdx")
   udevadm settle
   vm_same "Depth" "$(property "$PWD/child-$route.vhdx" Depth)" "u 2"
@@ -95,8 +102,20 @@ for route in $routes; do
   umount "$route.ext" "$route.ntfs"
   virtdisk detach "$PWD/child-$route.vhdx"
   vm_until 30 no_worker
-  sha256sum <"$route.vhdx" | cmp - "$route.parent" || vm_fail "the parent was written to"
+  vm_same "size and last change of the parent" "$(stat -c '%s %y %z' "$route.vhdx")" "$parent"
   vm_same "log of the child" "$(log_of "child-$route.vhdx")" 00000000000000000000000000000000
 done
 vm_kernel_quiet
+
+for route in $routes; do
+  echo "--- $route: cut short under the device"
+  virtdisk create --size=64M cut.vhdx
+  device=$(virtdisk attach --route="$route" "$PWD/cut.vhdx")
+  head -c 16M /dev/urandom | dd of="$device" bs=1M iflag=fullblock oflag=direct status=none
+  truncate -s 8M cut.vhdx
+  vm_refused timeout 60 dd if="$device" of=/dev/null bs=1M count=16 iflag=direct
+  virtdisk detach "$PWD/cut.vhdx"
+  vm_until 30 no_worker
+  rm cut.vhdx
+done
 rm -rf "$work"
