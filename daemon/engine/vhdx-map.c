@@ -191,6 +191,26 @@ static VdStep clip(const VdVhdxLayer *self, uint64_t start, VdRun *run, int *ret
   return VD_STEP_DONE;
 }
 
+/* The log of an image that may not be written is for metadata; one that writes into a block too would read
+ * otherwise once it is replayed. Its zeros are told of; its pages are nowhere that could be told. */
+static VdStep find_here(const VdVhdxLayer *self, uint64_t start, VdRun *run, int *ret_error)
+{
+  VdStep step = clip(self, start, run, ret_error);
+  VdVhdxLogged logged;
+  uint64_t length;
+
+  if (step != VD_STEP_DONE || !self->vhdx.overlay)
+    return step;
+  logged = vd_vhdx_overlay_look(self->vhdx.overlay, run->offset, &length);
+  if (logged == VD_VHDX_LOG_PAGE)
+    return fail(ret_error, -EIO);
+  if (run->length > length)
+    run->length = length;
+  if (logged == VD_VHDX_LOG_ZEROS)
+    run->kind = VD_RUN_ZERO;
+  return VD_STEP_DONE;
+}
+
 static VdStep find_in_part(VdVhdxLayer *self, uint64_t start, uint64_t offset, VdRun *run, VdWaiter *waiter,
                            int *ret_error)
 {
@@ -213,7 +233,7 @@ static VdStep find_in_part(VdVhdxLayer *self, uint64_t start, uint64_t offset, V
     count = VD_VHDX_PAGE * 8 - first;
   run->length = vd_vhdx_bits_run(data, first, count, &set) * self->base.sector_size;
   if (set)
-    return clip(self, start, run, ret_error);
+    return find_here(self, start, run, ret_error);
   run->kind = VD_RUN_PARENT;
   return VD_STEP_DONE;
 }
@@ -239,7 +259,7 @@ VdStep vd_vhdx_find(VdLayer *base, uint64_t offset, uint64_t length, VdRun *ret_
   case VD_VHDX_UNMAPPED:
     return VD_STEP_DONE;
   case VD_VHDX_FULLY_PRESENT:
-    return clip(self, start, ret_run, ret_error);
+    return find_here(self, start, ret_run, ret_error);
   case VD_VHDX_PARTIALLY_PRESENT:
     return base->has_parent ? find_in_part(self, start, offset, ret_run, waiter, ret_error)
                             : fail(ret_error, -EIO);

@@ -46,6 +46,9 @@ bool vd_vhdx_overlay_read(const VdVhdxOverlay *self, const VdReader *reader, con
                           VdFormatError *ret_error);
 /* The first place at or behind offset of which the log says something; UINT64_MAX: none. self may be NULL. */
 uint64_t vd_vhdx_overlay_next(const VdVhdxOverlay *self, uint64_t offset);
+typedef enum { VD_VHDX_LOG_SILENT, VD_VHDX_LOG_ZEROS, VD_VHDX_LOG_PAGE } VdVhdxLogged;
+/* What the log says of a place, and for how many bytes from there. self may be NULL. */
+VdVhdxLogged vd_vhdx_overlay_look(const VdVhdxOverlay *self, uint64_t offset, uint64_t *ret_length);
 /* Bytes; at least the file's own size. */
 uint64_t vd_vhdx_overlay_file_size(const VdVhdxOverlay *self, uint64_t file_size);
 

@@ -259,6 +259,20 @@ uint64_t vd_vhdx_overlay_next(const VdVhdxOverlay *self, uint64_t offset)
   return self->effects[i].offset > offset ? self->effects[i].offset : offset;
 }
 
+VdVhdxLogged vd_vhdx_overlay_look(const VdVhdxOverlay *self, uint64_t offset, uint64_t *ret_length)
+{
+  unsigned i = first_behind(self, offset);
+  const Effect *effect = self != NULL && i < self->n_effects ? &self->effects[i] : NULL;
+
+  *ret_length = UINT64_MAX - offset;
+  if (effect == NULL)
+    return VD_VHDX_LOG_SILENT;
+  *ret_length = effect->offset > offset ? effect->offset - offset : effect->offset + effect->length - offset;
+  if (effect->offset > offset)
+    return VD_VHDX_LOG_SILENT;
+  return effect->page != NULL ? VD_VHDX_LOG_PAGE : VD_VHDX_LOG_ZEROS;
+}
+
 uint64_t vd_vhdx_overlay_file_size(const VdVhdxOverlay *self, uint64_t file_size)
 {
   return self != NULL && self->end > file_size ? self->end : file_size;

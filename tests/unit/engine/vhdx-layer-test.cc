@@ -650,3 +650,38 @@ TEST(VhdxLayer, NothingIsWrittenAnyMoreIfADiscardThatFailedCannotBeTakenBack)
   EXPECT_EQ(chain.discard(0, mib), -EIO);
   EXPECT_EQ(chain.read(0, 4096)[0], 1);
 }
+
+// A log that writes into a block, as none should: who only reads must not see what is gone after a replay.
+TEST(VhdxLayer, WhatALogWritesIntoABlockIsNotReadFromTheFile)
+{
+  Chain first({create({})}, true);
+  ASSERT_NE(first.engine, nullptr) << first.error.text;
+  ASSERT_EQ(first.fill(0, mib, 1), 0);
+  ASSERT_EQ(vd_engine_close(first.engine), 0);
+  Image image = first.sim.image(0);
+  VdVhdxHeader header = read_structure(image).header;
+  uint64_t block = vd_vhdx_bat_offset(entry_of(image, 0));
+  std::vector<uint8_t> page(4096, 2), bytes(4096);
+  std::vector<VdVhdxLogWrite> writes = {{block + 4096, nullptr, 8192}, {block + 65536, page.data(), 4096}};
+  VdVhdxLogStamp stamp = {1, 0, {}, 0, image.size()};
+
+  memset(stamp.log_guid, 7, sizeof stamp.log_guid);
+  memset(header.log_guid, 7, sizeof header.log_guid);
+  header.sequence++;
+  vd_vhdx_header_build(&header, bytes.data());
+  image.write(header.slot == 0 ? VD_VHDX_HEADER_1 : VD_VHDX_HEADER_2, bytes.data(), bytes.size());
+  bytes.resize(vd_vhdx_log_entry_length(1, 1));
+  vd_vhdx_log_entry_build(&stamp, writes.data(), 2, bytes.data());
+  image.write(header.log_offset, bytes.data(), bytes.size());
+
+  Chain reader({image}, false), writer({image}, true);
+  ASSERT_NE(reader.engine, nullptr) << reader.error.text;
+  ASSERT_NE(writer.engine, nullptr) << writer.error.text;
+  EXPECT_EQ(difference(reader.read(0, 65536), writer.read(0, 65536)), "");
+  EXPECT_EQ(reader.read(0, 65536)[8192], 0);
+  EXPECT_EQ(reader.read(65536 + 4096, 4096), std::vector<uint8_t>(4096, 1));
+  EXPECT_EQ(writer.read(65536, 4096), page);
+  int result = 0;
+  reader.read(65536, 4096, &result);
+  EXPECT_EQ(result, -EIO);
+}
