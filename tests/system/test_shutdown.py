@@ -1,13 +1,49 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The machine goes down: once the service has ended everything is detached, and each image is left clean."""
+import fcntl
 import os
+import struct
+import subprocess
 import sys
 
 import served
 import testbed
 from served import MIB
 from testbed import RUNDIR, WORKER, images, loops
+
+LOOP_GET_STATUS64 = 0x4C05
+
+
+def is_attached(device):
+    return os.path.exists(f"/sys/block/{os.path.basename(device)}/loop/backing_file")
+
+
+class WorkerEnds(served.TestCase):
+    def connection(self, device):
+        """Of the FUSE mount below the loop device: the folder in which the kernel has it."""
+        folder = self.path("fusectl")
+        os.mkdir(folder)
+        if subprocess.run(["mount", "-t", "fusectl", "fusectl", folder], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            self.skipTest("this kernel shows no FUSE connections")
+        self.addCleanup(self.bed.unmount, folder)
+        with open(device, "rb") as file:
+            status = fcntl.ioctl(file, LOOP_GET_STATUS64, bytes(232))
+        return f"{folder}/{os.minor(struct.unpack_from('<Q', status)[0])}"
+
+    def test_one_that_has_closed_its_image_has_no_successor(self):
+        path = self.make("disk")
+        device = self.attach(path)
+        self.pwrite(device, 0, os.urandom(MIB))
+        self.assertTrue(served.has_log(path))
+        with open(f"{self.connection(device)}/abort", "w") as file:
+            file.write("1")
+        self.bed.wait(lambda: not is_attached(device) and not testbed.files(RUNDIR + "/disks"), "the disk to end")
+        self.assertNothingServes()
+        self.assertFalse(served.has_log(path))
+        self.assertIn("has closed the image", self.bed.daemon_log())
+        self.assertNotIn("takes over", self.bed.daemon_log())
+        self._attached.clear()
 
 
 class Shutdown(served.TestCase):
@@ -29,6 +65,7 @@ class Shutdown(served.TestCase):
         return served.digest(f"{folder}/kept")
 
     def assertDetached(self):
+        self.assertEqual([device for device in self._attached.values() if is_attached(device)], [])
         self.assertEqual((served.workers(), loops(self.dir), testbed.files(RUNDIR + "/disks"), testbed.files(RUNDIR + "/workers")),
                          ([], [], [], []))
         self._attached.clear()
