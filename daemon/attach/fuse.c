@@ -230,23 +230,18 @@ static void fuse_give_up(const VdAttachment *attachment)
 /* The loop driver's view of what it shows means nothing here. */
 static void take_found(VdServing *serving, VdAttachment *loop)
 {
-  g_autoptr(GError) error = NULL;
-
   if (serving->n_images > 0) {
     loop->image_dev = serving->images[0].dev;
     loop->image_ino = serving->images[0].ino;
   }
   loop->serving = vd_serving_ref(serving);
   vd_serving_set_device(serving, loop->name, loop->diskseq);
-  if (!vd_serving_find_worker(serving, &error))
-    g_message("%s: %s", loop->path, error->message);
 }
 
 /* Without a device: a crash in the midst of attaching or detaching. Whatever holds the mount ends it. */
 static void drop_record(VdServing *serving)
 {
-  if (vd_serving_find_worker(serving, NULL))
-    vd_serving_abort(serving);
+  vd_serving_abort(serving);
   vd_serving_forget(serving);
 }
 
@@ -266,17 +261,14 @@ static void scan_one(VdServing *serving, GPtrArray *loops, GPtrArray *ret_found)
 
 static void fuse_scan(const char *rundir, GPtrArray *ret_found)
 {
-  g_autoptr(GPtrArray) records = vd_serving_load(rundir);
+  g_autoptr(GPtrArray) records = vd_serving_load(rundir, VD_TRANSPORT_FUSE);
   g_autoptr(GPtrArray) loops = g_ptr_array_new_with_free_func((GDestroyNotify)vd_attachment_free);
 
   if (records->len > 0)
     vd_loop_find(rundir, loops);
-  for (guint i = 0; i < records->len; i++) {
-    VdServing *serving = g_ptr_array_index(records, i);
-
-    if (serving->setup.transport == VD_TRANSPORT_FUSE)
-      scan_one(serving, loops, ret_found);
-  }
+  vd_serving_find_workers(records);
+  for (guint i = 0; i < records->len; i++)
+    scan_one(g_ptr_array_index(records, i), loops, ret_found);
 }
 
 const VdRoute vd_route_fuse = {

@@ -455,7 +455,7 @@ void vd_loop_find(const char *rundir, GPtrArray *ret_found)
 static void loop_scan(const char *rundir, GPtrArray *ret_found)
 {
   g_autoptr(GPtrArray) loops = g_ptr_array_new_with_free_func((GDestroyNotify)vd_attachment_free);
-  g_autoptr(GPtrArray) records = vd_serving_load(rundir);
+  g_autoptr(GPtrArray) records = vd_serving_load(rundir, VD_TRANSPORT_FUSE);
 
   vd_loop_find(rundir, loops);
   while (loops->len > 0) {

@@ -179,7 +179,7 @@ static gboolean is_tag(const char *text)
   return *text != '\0' && strlen(text) <= VD_MAX_TAG_LENGTH && text[strspn(text, "0123456789abcdef")] == '\0';
 }
 
-GPtrArray *vd_serving_load(const char *rundir)
+GPtrArray *vd_serving_load(const char *rundir, VdTransport transport)
 {
   GPtrArray *found = g_ptr_array_new_with_free_func((GDestroyNotify)vd_serving_unref);
   g_autofree char *folder = g_build_filename(rundir, "workers", NULL);
@@ -195,8 +195,10 @@ GPtrArray *vd_serving_load(const char *rundir)
       continue;
     tag = g_strndup(entry, strlen(entry) - strlen(SUFFIX));
     serving = is_tag(tag) ? load_one(rundir, tag, path) : NULL;
-    if (serving != NULL) {
+    if (serving != NULL && serving->setup.transport == (guint32)transport) {
       g_ptr_array_add(found, serving);
+    } else if (serving != NULL) {
+      vd_serving_unref(serving);
     } else {
       g_warning("%s is no record of a worker: removed", path);
       g_unlink(path);

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "attach/serving-record.h"
@@ -19,6 +21,8 @@
 
 /* From SIGKILL to the end; a process that waits for a disk takes its time. */
 #define BURY_DEADLINE_MS 5000
+/* Workers that are asked at once whether they serve on. */
+#define MAX_FINDERS 256
 
 VdServing *vd_serving_alloc(const char *rundir, const char *tag)
 {
@@ -139,6 +143,25 @@ gboolean vd_serving_is_under(const VdServing *self, const char *tag, guint64 dis
          (self->diskseq != 0 ? self->diskseq == diskseq : g_strcmp0(self->tag, tag) == 0);
 }
 
+/* What is known at once: the file's server, which may be a user's process, is not asked. */
+static gboolean is_file_of(const VdServingImage *image, int fd)
+{
+  struct statx stx;
+
+  return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &stx) == 0 &&
+         S_ISREG(stx.stx_mode) && makedev(stx.stx_dev_major, stx.stx_dev_minor) == image->dev &&
+         stx.stx_ino == image->ino;
+}
+
+/* The kernel's own name of the file when it was attached, so no link lies on the way there. One that is found
+ * there now was laid by somebody who may lead root to another file, which has the old one's number by now. */
+static int find_image(const VdServingImage *image)
+{
+  struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+
+  return (int)syscall(SYS_openat2, AT_FDCWD, image->path, &how, sizeof how);
+}
+
 /*
  * The service and the worker ended together, and with them the descriptors. What was opened for this disk by
  * one who may is opened again if it is the same file, and nothing else is: the path is only where it is
@@ -146,21 +169,26 @@ gboolean vd_serving_is_under(const VdServing *self, const char *tag, guint64 dis
  */
 static gboolean reopen(VdServingImage *image, gboolean writable, GError **error)
 {
-  vd_autofd found = open(image->path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+  vd_autofd found = find_image(image);
   g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", found);
-  struct stat st;
+  int fd = -1;
 
-  if (found < 0 || fstat(found, &st) != 0 || st.st_dev != image->dev || st.st_ino != image->ino ||
-      !S_ISREG(st.st_mode)) {
-    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED, "%s is not the file that was attached",
-                image->path);
-    return FALSE;
+  if (found >= 0 && is_file_of(image, found)) {
+    fd = open(link, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+    if (fd < 0) {
+      g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_IO, "%s cannot be opened again: %s", image->path,
+                  g_strerror(errno));
+      return FALSE;
+    }
   }
-  image->fd = open(link, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
-  if (image->fd >= 0)
+  if (fd >= 0 && is_file_of(image, fd)) {
+    image->fd = fd;
     return TRUE;
-  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_IO, "%s cannot be opened again: %s", image->path,
-              g_strerror(errno));
+  }
+  if (fd >= 0)
+    vd_offload_close(fd);
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED, "%s is not the file that was attached",
+              image->path);
   return FALSE;
 }
 
@@ -238,15 +266,15 @@ static gboolean take_files(VdServing *self, VdService *service, GError **error)
   gboolean taken =
       vd_service_take_files(service, fuse ? &transport : NULL, images, (unsigned)self->n_images, error);
 
-  for (gsize i = 0; i < self->n_images; i++) {
-    struct stat st;
+  /* What else a worker sends is closed. */
+  for (gsize i = 0; i < self->n_images; i++)
+    if (images[i] >= 0 && is_file_of(&self->images[i], images[i])) {
+      int old = self->images[i].fd;
 
-    vd_clear_fd(&self->images[i].fd);
-    if (images[i] >= 0 && fstat(images[i], &st) == 0 && st.st_dev == self->images[i].dev &&
-        st.st_ino == self->images[i].ino)
-      self->images[i].fd = vd_steal_fd(&images[i]);
-    vd_clear_fd(&images[i]);
-  }
+      self->images[i].fd = images[i];
+      images[i] = old;
+    }
+  vd_offload_close_all(g_steal_pointer(&images), self->n_images);
   self->found = TRUE;
   if (transport >= 0)
     vd_serving_set_fuse(self, transport);
@@ -280,6 +308,24 @@ gboolean vd_serving_find_worker(VdServing *self, GError **error)
   self->outdated = cause == NULL && (vd_service_is_foreign(service) || is_replaced(self, service));
   set_service(self, g_steal_pointer(&service));
   return TRUE;
+}
+
+static void find_in_thread(gpointer serving, gpointer data)
+{
+  VdServing *self = serving;
+  g_autoptr(GError) error = NULL;
+
+  if (!vd_serving_find_worker(self, &error))
+    g_message("%s: %s", self->name != NULL ? self->name : self->tag, error->message);
+}
+
+void vd_serving_find_workers(GPtrArray *servings)
+{
+  GThreadPool *pool = g_thread_pool_new(find_in_thread, NULL, MAX_FINDERS, FALSE, NULL);
+
+  for (guint i = 0; i < servings->len; i++)
+    g_thread_pool_push(pool, g_ptr_array_index(servings, i), NULL);
+  g_thread_pool_free(pool, FALSE, TRUE);
 }
 
 VdService *vd_serving_get_service(VdServing *self)

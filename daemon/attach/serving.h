@@ -48,8 +48,9 @@ gboolean vd_serving_is_under(const VdServing *self, const char *tag, guint64 dis
 /* The record, as things are now. Errors: IO. */
 gboolean vd_serving_save(VdServing *self, GError **error);
 void vd_serving_set_device(VdServing *self, const char *name, guint64 diskseq);
-/* Of every record: without worker, without descriptors. (transfer full) (element VdServing*) */
-GPtrArray *vd_serving_load(const char *rundir);
+/* Of every record with this transport: without worker, without descriptors. (transfer full) (element
+ * VdServing*) */
+GPtrArray *vd_serving_load(const char *rundir, VdTransport transport);
 
 /*
  * Starts a worker, the first or a successor (flags: VD_SERVE_TAKEOVER, VD_SERVE_RESEND besides those of the
@@ -61,6 +62,9 @@ gboolean vd_serving_start_worker(VdServing *self, int transport_fd, guint32 flag
 /* Connects to the worker that serves on, and takes the descriptors that it has. Errors: NOT_FOUND,
  * WORKER_LOST, TIMED_OUT. */
 gboolean vd_serving_find_worker(VdServing *self, GError **error);
+/* The same for each of servings (VdServing*), all at once: one that does not answer holds up none but itself.
+ * Afterwards those that were found have a service. */
+void vd_serving_find_workers(GPtrArray *servings);
 /* (transfer full) or NULL. Does not block. */
 VdService *vd_serving_get_service(VdServing *self);
 /* Takes fd. Does not block. */

@@ -163,12 +163,9 @@ static gpointer destroy_in_thread(gpointer data)
 
 static void scan_one(VdUblkControl *control, VdServing *serving, GPtrArray *ret_found)
 {
-  g_autoptr(GError) error = NULL;
   VdAttachment *found;
 
   serving->ublk_id = find_device(control, serving);
-  if (!vd_serving_find_worker(serving, &error))
-    g_message("%s: %s", serving->tag, error->message);
   found = serving->ublk_id != VD_UBLK_ANY_ID ? take_found(serving) : NULL;
   if (found != NULL)
     g_ptr_array_add(ret_found, found);
@@ -178,16 +175,14 @@ static void scan_one(VdUblkControl *control, VdServing *serving, GPtrArray *ret_
 
 void vd_ublk_scan(const char *rundir, GPtrArray *ret_found)
 {
-  g_autoptr(GPtrArray) records = vd_serving_load(rundir);
-  g_autoptr(VdUblkControl) control = NULL;
+  g_autoptr(GPtrArray) records = vd_serving_load(rundir, VD_TRANSPORT_UBLK);
+  g_autoptr(VdUblkControl) control = records->len > 0 ? vd_ublk_control_open(NULL) : NULL;
 
+  if (control != NULL)
+    vd_serving_find_workers(records);
   for (guint i = 0; i < records->len; i++) {
     VdServing *serving = g_ptr_array_index(records, i);
 
-    if (serving->setup.transport != VD_TRANSPORT_UBLK)
-      continue;
-    if (control == NULL)
-      control = vd_ublk_control_open(NULL);
     if (control != NULL)
       scan_one(control, serving, ret_found);
     else

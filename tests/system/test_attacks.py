@@ -5,11 +5,13 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import signal
 import struct
 import subprocess
 import sys
 import time
 
+import served
 import testbed
 from attaching import ALL, ATTACH_RO, ATTACH_RW, DETACH, GET_INFO, TestCase
 from testbed import USERS, images, loops
@@ -384,6 +386,34 @@ class Servers(Attack):
         self.bed.wait(lambda: not [name for _, name in testbed.processes() if name.startswith(("virtdisk-o", "virtdisk-w"))],
                       "the processes to end")
         user.close_handle(user.open(server.path, GET_INFO))
+
+
+class Workers(Attack):
+    """A worker reads what its user gives it, and may be that user's by now."""
+    ANSWER = 2  # seconds that one worker is waited for: service-start.c
+
+    def setUp(self):
+        super().setUp()
+        os.chmod(self.dir, 0o777)
+
+    def attach(self, user, name):
+        path = self.path(name)
+        user.close_handle(user.create(path, 4 << 20))
+        user.attach_image(path, route="fuse")
+        return path
+
+    def test_those_that_do_not_answer_delay_the_next_service_once(self):
+        user = self.connect("vd-first")
+        paths = [self.attach(user, f"{n}.vhdx") for n in range(8)]
+        self.bed.stop_daemon()
+        for pid in served.workers():
+            os.kill(pid, signal.SIGSTOP)
+        start = time.monotonic()
+        self.bed.start_daemon()
+        self.assertLess(time.monotonic() - start, len(paths) * self.ANSWER / 2)
+        user = self.connect("vd-first")
+        for path in paths:
+            user.detach_image(path)
 
 
 class Texts(Attack):
