@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <deque>
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -146,21 +147,29 @@ void once(Driver &driver, const Format &format)
 void recycle(Driver &driver, const Format &format)
 {
   uint64_t block = std::max<uint64_t>(format.block_size, 512 * KiB), blocks = format.size / block;
+  std::deque<uint64_t> there, gone;
 
-  for (uint64_t i = 0; i < blocks / 2; i++)
-    driver.write(i * block, std::min<uint64_t>(block, MiB));
+  for (uint64_t i = 0; i < blocks; i++)
+    (i < blocks / 2 ? there : gone).push_back(i);
+  for (uint64_t number : there)
+    driver.write(number * block, std::min<uint64_t>(block, MiB));
   driver.flush();
   for (int round = 0; round < 6; round++) {
-    uint64_t gone = driver.random() % blocks, fresh = driver.random() % blocks;
+    uint64_t old = there.front(), fresh = gone.front();
 
-    driver.zero(gone * block, block, round % 2 ? VD_OP_DISCARD : VD_OP_WRITE_ZEROES);
+    there.pop_front();
+    gone.pop_front();
+    driver.zero(old * block, block, round % 2 ? VD_OP_DISCARD : VD_OP_WRITE_ZEROES);
     driver.write(fresh * block + driver.random() % 32 * grain(format), 2 * grain(format));
     if (round % 3 == 2)
       driver.flush();
-    driver.write((fresh + 1) % blocks * block + 64 * KiB, 4 * grain(format));
-    driver.write(gone * block + 128 * KiB, grain(format));
-    for (int i = 0; i < 5 && driver.drain(); i++)
-      driver.write((gone * block) + 256 * KiB, grain(format));
+    driver.write(fresh * block + 64 * KiB, 4 * grain(format));
+    if (round % 2)
+      driver.write(old * block + 128 * KiB, grain(format));
+    for (int i = 0; i < 3 && driver.drain(); i++)
+      driver.write(fresh * block + 256 * KiB, grain(format));
+    there.push_back(fresh);
+    gone.push_back(old);
   }
   driver.flush();
 }
@@ -428,30 +437,35 @@ TEST_P(Crash, AWriteThatIsTorn)
   }
 }
 
-// Where the table of an image lies in its file.
-void find_table(int fd, const Format &format, uint64_t *ret_begin, uint64_t *ret_end)
-{
-  VdReader reader;
-  VdFormatError error;
-  VdVhdx vhdx;
+// Where log and table of a VHDX lie in its file; else nowhere.
+struct Places {
+  uint64_t log = 0, log_end = 0, table = 0, table_end = 0;
 
-  *ret_begin = *ret_end = 0;
-  if (format.device_id != VIRTDISK_DEVICE_VHDX || !vd_reader_init(&reader, fd, &error) ||
-      !vd_vhdx_read(&reader, &vhdx, &error))
-    return;
-  *ret_begin = vhdx.bat.offset;
-  *ret_end = vhdx.bat.offset + vhdx.bat.length;
-  vd_vhdx_clear(&vhdx);
-}
+  Places(int fd, const Format &format)
+  {
+    VdReader reader;
+    VdFormatError error;
+    VdVhdx vhdx;
 
-// What happens seldom, each kind by itself: pages of the log go home, the file grows or is cut, space is made
-// a hole, and is written anew. As positions in the log.
-std::vector<std::vector<size_t>> rare_moments(const vd_sim::Io &sim, uint64_t table, uint64_t table_end)
+    if (format.device_id != VIRTDISK_DEVICE_VHDX || !vd_reader_init(&reader, fd, &error) ||
+        !vd_vhdx_read(&reader, &vhdx, &error))
+      return;
+    log = vhdx.header.log_offset;
+    log_end = log + vhdx.header.log_length;
+    table = vhdx.bat.offset;
+    table_end = table + vhdx.bat.length;
+    vd_vhdx_clear(&vhdx);
+  }
+};
+
+// What happens seldom, each kind by itself: the log begins anew, its pages go home, the file grows or is cut,
+// space is made a hole, and is written anew. As positions in the log of events.
+std::vector<std::vector<size_t>> rare_moments(const vd_sim::Io &sim, const Places &places)
 {
-  enum { HOME, END, HOLE, ANEW };
-  std::vector<std::vector<size_t>> moments(4);
+  enum { ROUND, HOME, END, HOLE, ANEW };
+  std::vector<std::vector<size_t>> moments(5);
   std::vector<std::pair<uint64_t, uint64_t>> holes;
-  uint64_t end = 0;
+  uint64_t end = 0, head = 0;
 
   for (size_t i = 0; i < sim.log().size(); i++) {
     const vd_sim::Event &event = sim.log()[i];
@@ -466,7 +480,11 @@ std::vector<std::vector<size_t>> rare_moments(const vd_sim::Io &sim, uint64_t ta
     } else if (event.kind == VD_IO_TRUNCATE || event_end > end) {
       moments[END].push_back(i + 1);
       end = event_end;
-    } else if (event.offset >= table && event.offset < table_end) {
+    } else if (event.offset >= places.log && event.offset < places.log_end) {
+      if (event.offset < head)
+        moments[ROUND].push_back(i + 1);
+      head = event.offset;
+    } else if (event.offset >= places.table && event.offset < places.table_end) {
       moments[HOME].push_back(i + 1);
     } else if (std::any_of(holes.begin(), holes.end(), overlaps)) {
       moments[ANEW].push_back(i + 1);
@@ -482,13 +500,11 @@ TEST_P(Crash, PowerCutAtRareMoments)
   vd_sim::Io sim({11});
   Model model(format().size);
   std::mt19937_64 random(23);
-  uint64_t table, table_end;
 
   if (!workload().changes_map && !workload().frees)
     return;
   ASSERT_NO_FATAL_FAILURE(record(sim, model, true));
-  find_table(sim.fd(0), format(), &table, &table_end);
-  std::vector<std::vector<size_t>> moments = rare_moments(sim, table, table_end);
+  std::vector<std::vector<size_t>> moments = rare_moments(sim, Places(sim.fd(0), format()));
   size_t n = states_wanted(format());
   for (const std::vector<size_t> &kind : moments)
     for (size_t i = 0; i < n && !HasFailure(); i++) {
@@ -661,7 +677,7 @@ TEST_P(Crash, AFileThatIsCutWhileItIsRead)
   const Images &images = images_of(format());
   unsigned unreadable_somewhere = 0;
 
-  for (uint64_t eighth = 1; eighth < 8 && !HasFailure(); eighth += 2) {
+  for (uint64_t eighth = 1; eighth < 8 && !HasFailure(); eighth += 3) {
     vd_sim::Io sim({eighth + 1});
     Model model(format().size);
     unsigned n = add_all(sim, images.files);
@@ -695,7 +711,7 @@ TEST_P(Crash, AFileThatWasCut)
   if (!tells_of_lost_blocks(format()))
     return;
   ASSERT_NO_FATAL_FAILURE(record(sim, model, true));
-  for (uint64_t eighth = 1; eighth < 8 && !HasFailure(); eighth += 2) {
+  for (uint64_t eighth = 1; eighth < 8 && !HasFailure(); eighth += 3) {
     std::vector<vd_sim::Image> files = files_of(sim);
     std::vector<bool> unreadable;
     vd_sim::Io cut;

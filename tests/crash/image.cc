@@ -63,11 +63,18 @@ Image Image::from_fd(int fd)
   return image;
 }
 
+Image::Pages &Image::own_pages()
+{
+  fd_.reset();
+  if (pages_.use_count() > 1)
+    pages_ = std::make_shared<Pages>(*pages_);
+  return *pages_;
+}
+
 Image::Page &Image::own(uint64_t number)
 {
-  std::shared_ptr<Page> &page = pages_[number];
+  std::shared_ptr<Page> &page = own_pages()[number];
 
-  fd_.reset();
   if (!page)
     page = std::make_shared<Page>(Page{});
   else if (page.use_count() > 1)
@@ -93,15 +100,15 @@ void Image::write(uint64_t offset, const uint8_t *data, size_t length)
 void Image::punch(uint64_t offset, uint64_t length)
 {
   uint64_t end = offset + length;
-  auto page = pages_.lower_bound(offset / page_size);
+  Pages &pages = own_pages();
+  auto page = pages.lower_bound(offset / page_size);
 
-  fd_.reset();
-  while (page != pages_.end() && page->first * page_size < end) {
+  while (page != pages.end() && page->first * page_size < end) {
     uint64_t start = page->first * page_size;
     uint64_t from = std::max(start, offset), to = std::min(start + page_size, end);
 
     if (to - from == page_size) {
-      page = pages_.erase(page);
+      page = pages.erase(page);
       continue;
     }
     memset(own(page->first).data() + (from - start), 0, to - from);
@@ -122,8 +129,8 @@ std::vector<uint8_t> Image::read(uint64_t offset, size_t length) const
   std::vector<uint8_t> bytes(length);
   uint64_t end = offset + length;
 
-  for (auto page = pages_.lower_bound(offset / page_size);
-       page != pages_.end() && page->first * page_size < end; ++page) {
+  for (auto page = pages_->lower_bound(offset / page_size);
+       page != pages_->end() && page->first * page_size < end; ++page) {
     uint64_t start = page->first * page_size;
     uint64_t from = std::max(start, offset), to = std::min(start + page_size, end);
 
@@ -135,13 +142,13 @@ std::vector<uint8_t> Image::read(uint64_t offset, size_t length) const
 void Image::store(int fd) const
 {
   check(ftruncate(fd, static_cast<off_t>(size_)) == 0, "ftruncate");
-  for (auto page = pages_.begin(); page != pages_.end();) {
+  for (auto page = pages_->begin(); page != pages_->end();) {
     uint64_t offset = page->first * page_size;
     std::vector<iovec> pieces;
     ssize_t total = 0;
 
     // Neighbours together.
-    for (; page != pages_.end() && pieces.size() < most_pieces &&
+    for (; page != pages_->end() && pieces.size() < most_pieces &&
            page->first * page_size == offset + pieces.size() * page_size;
          ++page) {
       uint64_t left = size_ - std::min(size_, page->first * page_size);

@@ -54,11 +54,14 @@ public:
 private:
   using Page = std::array<uint8_t, page_size>;
 
+  using Pages = std::map<uint64_t, std::shared_ptr<Page>>;
+
+  Pages &own_pages(); // nobody else's from now on
   Page &own(uint64_t number);
   void store(int fd) const;
 
   uint64_t size_ = 0;
-  std::map<uint64_t, std::shared_ptr<Page>> pages_;
+  std::shared_ptr<Pages> pages_ = std::make_shared<Pages>();
   mutable std::shared_ptr<int> fd_; // with this content
 };
 
