@@ -27,6 +27,7 @@ typedef struct {
   gboolean was_mounted;
   guint64 attached_at; /* seconds since the epoch */
   guint grace_source;  /* detach-on-unmount: the time after the last unmount */
+  gboolean over;       /* its reason ended while it was not to be detached: see vd_manager_catch_up() */
   gpointer charge;
   GDestroyNotify free_charge;
 } VdDiskAttachment;

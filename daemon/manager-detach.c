@@ -124,6 +124,7 @@ static void on_device_detached(GObject *source, GAsyncResult *result, gpointer u
     vd_disk_step(disk, detach->was_pending ? VD_EVENT_PENDING : VD_EVENT_REFUSED);
     vd_manager_update_record(self, disk);
     vd_manager_emit(self, VD_SIGNAL_DISK_CHANGED, disk);
+    vd_manager_catch_up(self, disk);
     g_task_return_error(task, error);
     return;
   }

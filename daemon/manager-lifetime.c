@@ -19,7 +19,8 @@ static void on_released(GObject *source, GAsyncResult *result, gpointer user_dat
 
 void vd_manager_release(VdManager *self, VdDisk *disk, const char *why)
 {
-  if (disk->state != VD_DISK_ATTACHED)
+  disk->attachment->over = disk->state != VD_DISK_ATTACHED;
+  if (disk->attachment->over)
     return;
   g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_INFO, "MESSAGE", "%s is detached: %s", disk->display, why);
   vd_manager_detach_async(self, disk, NULL, VD_DETACH_WHEN_IDLE, NULL, on_released, vd_disk_ref(disk));
@@ -146,6 +147,14 @@ static void look_at_mounts(VdManager *self, VdDisk *disk)
   } else if (a->was_mounted && a->grace_source == 0) {
     start_grace(self, disk);
   }
+}
+
+void vd_manager_catch_up(VdManager *self, VdDisk *disk)
+{
+  if (disk->attachment->over)
+    vd_manager_release(self, disk, "its reason ended while it was being attached or detached");
+  else
+    look_at_mounts(self, disk);
 }
 
 static void on_mounts_changed(gpointer user_data)

@@ -265,6 +265,8 @@ static void fail_open(VdManager *self, VdHandle *handle, GTask *task, GError *er
   g_autoptr(VdDisk) disk = vd_disk_ref(handle->disk);
 
   vd_manager_remove_handle(self, handle);
+  /* Its owner left while a thread was locking it; the file may live on with whoever passed it. */
+  vd_image_unlock(handle->image);
   vd_manager_collect(self, disk);
   g_task_return_error(task, error);
 }
@@ -461,6 +463,10 @@ void vd_manager_close_async(VdManager *self, VdHandle *handle, GAsyncReadyCallba
     vd_manager_detach_async(self, disk, NULL, VD_DETACH_WHEN_IDLE, NULL, on_closed, g_steal_pointer(&task));
     return;
   }
+  /* A detach that is under way may be refused yet. */
+  if (disk->state == VD_DISK_DETACHING && disk->attachment->plan.lifetime == VD_LIFETIME_HANDLE &&
+      vd_disk_count_handles(disk, NULL) == 0)
+    vd_manager_release(self, disk, "its last handle was closed");
   vd_manager_update_record(self, disk);
   if (disk->state != VD_DISK_ATTACH_PENDING)
     vd_manager_emit(self, VD_SIGNAL_DISK_CHANGED, disk);

@@ -79,6 +79,29 @@ class Handle(TestCase):
         self.wait_gone(image)
         self.assertFree(image)
 
+    def test_handle_is_closed_while_a_detach_is_refused(self):
+        image = self.image()
+        handle, device = self.attach_handle(image)
+        point = self.bed.mount(device)
+        detach = self.root.begin(handle, testbed.HANDLE, "DetachVirtualDisk", "(ua{sv})", 0, {})
+        close = self.root.begin(handle, testbed.HANDLE, "Close", "(a{sv})", {})
+        self.assertBusError("Busy", detach.result)
+        close.result()
+        self.bed.unmount(point)
+        self.wait_gone(image)
+
+    def test_owner_leaves_while_a_detach_is_refused(self):
+        image = self.image()
+        owner = self.connect()
+        handle, device = self.attach_handle(image, owner)
+        point = self.bed.mount(device)
+        owner.begin(handle, testbed.HANDLE, "DetachVirtualDisk", "(ua{sv})", 0, {})
+        owner.connection.flush_sync()
+        owner.close()
+        self.bed.wait(lambda: self.state(image) == "detach-pending", "the disk to be let go of")
+        self.bed.unmount(point)
+        self.wait_gone(image)
+
     def test_handle_of_another_user_is_not_there(self):
         image = self.image()
         handle, _ = self.attach_handle(image)
@@ -163,6 +186,15 @@ class Permanent(TestCase):
         self.root.detach_image(image)
         self.assertEqual(self.boot_records(), [])
         self.assertFree(image)
+
+    def test_boot_opens_with_the_same_flags(self):
+        cached, no_relative = 0x8, 0x80
+        handle = self.root.open(self.image(), ALL, cached | no_relative)
+        self.root.attach(handle, lifetime="boot")
+        [text] = testbed.texts(f"{self.bed.statedir}/boot")
+        self.assertIn(f"OpenFlags={cached | no_relative}\n", text)
+        self.root.detach(handle)
+        self.root.close_handle(handle)
 
     def test_boot_is_forgotten_when_the_handles_are_closed(self):
         image = self.image()
@@ -369,6 +401,9 @@ class Busy(TestCase):
             self.assertIn(point, message)
         finally:
             self.bed.run(["losetup", "-d", upper])
+        # As long as udev reads it, the kernel keeps it.
+        self.bed.wait(lambda: not os.path.exists(f"/sys/block/{os.path.basename(upper)}/loop/backing_file"),
+                      f"{upper} to be let go of")
         self.bed.unmount(point)
         self.end()
 
