@@ -12,6 +12,7 @@
 typedef struct {
   VdHandle *handle;
   VdDisk *disk;
+  VdContents *contents;
 } Attach;
 
 static void attach_free(gpointer data)
@@ -20,6 +21,7 @@ static void attach_free(gpointer data)
 
   g_clear_pointer(&attach->handle, vd_handle_unref);
   g_clear_pointer(&attach->disk, vd_disk_unref);
+  vd_contents_unref(attach->contents);
   g_free(attach);
 }
 
@@ -39,10 +41,7 @@ static void save_boot_free(gpointer data)
   g_free(save);
 }
 
-/* Of the flags of the open, those that are the handle's alone; the next boot opens with the others. */
-#define OPEN_FLAGS_OF_HANDLE (VIRTDISK_OPEN_NO_PARENTS | VIRTDISK_OPEN_CUSTOM_DIFF_CHAIN)
-
-static VdBootRecord *make_boot_record(VdDisk *disk, const VdHandle *handle)
+static VdBootRecord *make_boot_record(VdDisk *disk, VdImage *image)
 {
   const VdAttachPlan *plan = &disk->attachment->plan;
   VdBootRecord *record = g_new(VdBootRecord, 1);
@@ -50,14 +49,14 @@ static VdBootRecord *make_boot_record(VdDisk *disk, const VdHandle *handle)
   gid_t gid;
   mode_t mode;
 
-  vd_image_owner(handle->image, &uid, &gid, &mode);
+  vd_image_owner(image, &uid, &gid, &mode);
 
   *record = (VdBootRecord){
       .path = g_strdup(disk->path),
       .uid = disk->attachment->owner->uid,
       .image_uid = uid,
       .device_id = disk->device_id,
-      .open_flags = handle->rights.flags & ~(guint32)OPEN_FLAGS_OF_HANDLE,
+      .open_flags = plan->direct_io ? 0 : VIRTDISK_OPEN_CACHED_IO,
       .attach_flags = plan->flags,
       .read_only = plan->read_only,
       .detach_on_unmount = plan->detach_on_unmount,
@@ -84,13 +83,13 @@ static void save_boot_in_thread(GTask *task, gpointer source, gpointer data, GCa
     g_task_return_error(task, error);
 }
 
-static void save_boot_async(VdManager *self, VdDisk *disk, const VdHandle *handle,
-                            GAsyncReadyCallback callback, gpointer user_data)
+static void save_boot_async(VdManager *self, VdDisk *disk, VdImage *image, GAsyncReadyCallback callback,
+                            gpointer user_data)
 {
   g_autoptr(GTask) task = g_task_new(NULL, NULL, callback, user_data);
   SaveBoot *save = g_new(SaveBoot, 1);
 
-  *save = (SaveBoot){g_strdup(self->statedir), make_boot_record(disk, handle)};
+  *save = (SaveBoot){g_strdup(self->statedir), make_boot_record(disk, image)};
   g_task_set_task_data(task, save, save_boot_free);
   vd_offload(task, save_boot_in_thread);
 }
@@ -263,6 +262,17 @@ static GArray *chain_descriptors(const VdHandle *handle)
   return fds;
 }
 
+/* The worker looks at it while udev does. */
+static void on_device_made(const char *path, const char *name, dev_t number, gpointer user_data)
+{
+  GTask *task = user_data;
+  Attach *attach = g_task_get_task_data(task);
+
+  attach->contents = vd_manager_look_inside(g_task_get_source_object(task), attach->disk, path, name, number,
+                                            g_task_get_cancellable(task));
+}
+
+/* user_data: the task of the attach. */
 static void start_device(VdManager *self, Attach *attach, GCancellable *cancellable,
                          GAsyncReadyCallback callback, gpointer user_data)
 {
@@ -296,6 +306,7 @@ static void start_device(VdManager *self, Attach *attach, GCancellable *cancella
       .mode = a->plan.mode,
       .udev_env = (const char *const *)env->pdata,
       .rundir = self->rundir,
+      .made_func = on_device_made,
   };
 
   if (a->plan.whole)
@@ -400,8 +411,6 @@ static void complete(GTask *owned)
   vd_manager_emit(self, VD_SIGNAL_DISK_ADDED, disk);
   if (!still_wanted(task))
     vd_manager_release(self, disk, "its caller left during the attach");
-  else
-    vd_manager_catch_up(self, disk);
   g_task_return_pointer(task, vd_disk_ref(disk), (GDestroyNotify)vd_disk_unref);
 }
 
@@ -427,7 +436,7 @@ static void on_contents_learnt(GObject *source, GAsyncResult *result, gpointer u
 
   vd_manager_learn_contents_finish(self, result);
   if (attach->disk->attachment->plan.lifetime == VD_LIFETIME_BOOT)
-    save_boot_async(self, attach->disk, attach->handle, on_boot_saved, g_steal_pointer(&task));
+    save_boot_async(self, attach->disk, attach->handle->image, on_boot_saved, g_steal_pointer(&task));
   else
     complete(g_steal_pointer(&task));
 }
@@ -437,7 +446,6 @@ static void on_device_attached(GObject *source, GAsyncResult *result, gpointer u
   g_autoptr(GTask) task = user_data;
   VdManager *self = g_task_get_source_object(task);
   Attach *attach = g_task_get_task_data(task);
-  GCancellable *cancellable = g_task_get_cancellable(task);
   VdDisk *disk = attach->disk;
   GError *error = NULL;
 
@@ -446,7 +454,7 @@ static void on_device_attached(GObject *source, GAsyncResult *result, gpointer u
     fail_attach(self, disk);
     g_task_return_error(task, error);
   } else {
-    vd_manager_learn_contents_async(self, disk, cancellable, on_contents_learnt, g_steal_pointer(&task));
+    vd_manager_learn_contents_async(self, attach->contents, on_contents_learnt, g_steal_pointer(&task));
   }
 }
 

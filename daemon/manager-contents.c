@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What is inside a disk that a worker serves: its file systems and partitions can only be read once there is
- * a device. A worker looks at it, as at any bytes of an image; partitions that the kernel has no parser for
- * are made here. Nothing recognised, or nobody to look, is no failure of the attach.
+ * a device. A worker looks at it, as at any bytes of an image, while udev does the same; partitions that the
+ * kernel has no parser for are made when both are through. Nothing recognised, or nobody to look, is no
+ * failure of the attach.
  */
 #include "manager-private.h"
 
@@ -15,54 +16,78 @@
 #include "util/cleanup.h"
 #include "util/offload.h"
 
-typedef struct {
+struct VdContents {
+  guint refs;
+  VdManager *manager;
   VdDisk *disk;
+  GCancellable *cancellable;
   char *path, *name; /* of the device */
   dev_t number;
-  guint64 size; /* bytes */
+  uid_t uid; /* who attaches */
+  guint64 size;
+  guint32 sector_size; /* bytes, as size */
   VdNodeOwner owner;
   gboolean make_partitions;
   VdPartitionSpec partitions[VD_MAX_PARTITIONS + 1];
   gsize n_partitions;
   int fd; /* of the device's node */
-} Contents;
+  gboolean looked;
+  VdFacts *found;
+  GError *error; /* why there is nothing found */
+  GTask *task;   /* who waits for it */
+};
 
-static void contents_free(gpointer data)
+static VdContents *contents_ref(VdContents *contents)
 {
-  Contents *contents = data;
+  contents->refs++;
+  return contents;
+}
 
-  /* Closing a device waits for nothing but its worker, which may be a dead one. */
+/* That waits for nothing but its worker, which may be a dead one. */
+static void close_device(VdContents *contents)
+{
   if (contents->fd >= 0)
     vd_offload_close(contents->fd);
+  contents->fd = -1;
+}
+
+void vd_contents_unref(VdContents *contents)
+{
+  if (contents == NULL || --contents->refs > 0)
+    return;
+  close_device(contents);
+  g_clear_object(&contents->cancellable);
+  g_object_unref(contents->manager);
   vd_disk_unref(contents->disk);
+  g_clear_error(&contents->error);
+  g_free(contents->found);
   g_free(contents->path);
   g_free(contents->name);
   g_free(contents);
 }
 
 /* Never fails; what went wrong is said in the log. */
-static void finish(GTask *task, GError *error)
+static void finish(VdContents *contents)
 {
-  const Contents *contents = g_task_get_task_data(task);
+  g_autoptr(GTask) task = g_steal_pointer(&contents->task);
 
-  if (error != NULL)
+  close_device(contents);
+  if (contents->error != NULL)
     g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s: what is inside is not known: %s",
-                     contents->path, error->message);
-  g_clear_error(&error);
+                     contents->path, contents->error->message);
   g_task_return_boolean(task, TRUE);
 }
 
 static void on_partitions_made(GObject *source, GAsyncResult *result, gpointer user_data)
 {
-  g_autoptr(GTask) task = user_data;
-
   g_task_propagate_boolean(G_TASK(result), NULL);
-  finish(task, NULL);
+  finish(user_data);
+  vd_contents_unref(user_data);
 }
 
 static void make_partitions_in_thread(GTask *work, gpointer source, gpointer data, GCancellable *cancellable)
 {
-  const Contents *contents = data;
+  const VdContents *contents = data;
 
   vd_partitions_complete(contents->fd, contents->name, contents->size, contents->partitions,
                          contents->n_partitions);
@@ -70,8 +95,9 @@ static void make_partitions_in_thread(GTask *work, gpointer source, gpointer dat
   g_task_return_boolean(work, TRUE);
 }
 
-static void learn(Contents *contents, const VdFacts *found)
+static void learn(VdContents *contents)
 {
+  const VdFacts *found = contents->found;
   VdFacts *facts = &contents->disk->facts;
 
   facts->smallest_safe_size = found->smallest_safe_size;
@@ -84,29 +110,41 @@ static void learn(Contents *contents, const VdFacts *found)
           (VdPartitionSpec){found->contents[i].partition, found->contents[i].offset, found->contents[i].size};
 }
 
-static void on_looked_inside(GObject *source, GAsyncResult *result, gpointer user_data)
+/* The device is settled, and was looked at. */
+static void conclude(VdContents *contents)
 {
-  g_autoptr(GTask) task = user_data;
-  VdManager *self = g_task_get_source_object(task);
-  Contents *contents = g_task_get_task_data(task);
-  GError *error = NULL;
-  g_autofree VdFacts *found = vd_worker_probe_finish(self->worker, result, &error);
   g_autoptr(GTask) work = NULL;
 
-  if (found != NULL)
-    learn(contents, found);
+  if (contents->found != NULL)
+    learn(contents);
   if (contents->n_partitions == 0) {
-    finish(task, error);
+    finish(contents);
     return;
   }
-  work = g_task_new(NULL, NULL, on_partitions_made, g_steal_pointer(&task));
+  work = g_task_new(NULL, NULL, on_partitions_made, contents_ref(contents));
   g_task_set_task_data(work, contents, NULL);
   vd_offload(work, make_partitions_in_thread);
 }
 
+static void end_look(VdContents *contents)
+{
+  contents->looked = TRUE;
+  if (contents->task != NULL)
+    conclude(contents);
+  vd_contents_unref(contents);
+}
+
+static void on_looked_inside(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  VdContents *contents = user_data;
+
+  contents->found = vd_worker_probe_finish(contents->manager->worker, result, &contents->error);
+  end_look(contents);
+}
+
 static void open_in_thread(GTask *work, gpointer source, gpointer data, GCancellable *cancellable)
 {
-  const Contents *contents = data;
+  const VdContents *contents = data;
   vd_autofd fd = open(contents->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
   struct stat st;
 
@@ -121,47 +159,57 @@ static void open_in_thread(GTask *work, gpointer source, gpointer data, GCancell
 
 static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
 {
-  g_autoptr(GTask) task = user_data;
-  VdManager *self = g_task_get_source_object(task);
-  Contents *contents = g_task_get_task_data(task);
-  GCancellable *cancellable = g_task_get_cancellable(task);
-  GError *error = NULL;
+  VdContents *contents = user_data;
 
-  contents->fd = (int)g_task_propagate_int(G_TASK(result), &error);
+  contents->fd = (int)g_task_propagate_int(G_TASK(result), &contents->error);
   if (contents->fd < 0)
-    finish(task, error);
+    end_look(contents);
   else
-    vd_worker_look_inside_async(self->worker, contents->disk->attachment->owner->uid, contents->fd,
-                                contents->size, contents->disk->attachment->plan.sector_size, cancellable,
-                                on_looked_inside, g_steal_pointer(&task));
+    vd_worker_look_inside_async(contents->manager->worker, contents->uid, contents->fd, contents->size,
+                                contents->sector_size, contents->cancellable, on_looked_inside, contents);
 }
 
-void vd_manager_learn_contents_async(VdManager *self, VdDisk *disk, GCancellable *cancellable,
-                                     GAsyncReadyCallback callback, gpointer user_data)
+VdContents *vd_manager_look_inside(VdManager *self, VdDisk *disk, const char *path, const char *name,
+                                   dev_t number, GCancellable *cancellable)
 {
-  g_autoptr(GTask) task = g_task_new(self, cancellable, callback, user_data);
-  const VdDeviceInfo *info = vd_device_get_info(disk->attachment->device);
   const VdAttachPlan *plan = &disk->attachment->plan;
-  Contents *contents = g_new0(Contents, 1);
+  VdContents *contents;
   g_autoptr(GTask) work = NULL;
 
-  g_task_set_check_cancellable(task, FALSE);
+  if (disk->facts.linear || !plan->whole)
+    return NULL;
+  contents = g_new0(VdContents, 1);
+  contents->refs = 1;
+  contents->manager = g_object_ref(self);
   contents->disk = vd_disk_ref(disk);
-  contents->path = g_strdup(info->path);
-  contents->name = g_strdup(info->name);
-  contents->number = info->number;
-  contents->size = info->size;
+  contents->cancellable = cancellable != NULL ? g_object_ref(cancellable) : NULL;
+  contents->path = g_strdup(path);
+  contents->name = g_strdup(name);
+  contents->number = number;
+  contents->uid = disk->attachment->owner->uid;
+  contents->size = plan->size;
+  contents->sector_size = plan->sector_size;
   contents->owner = (VdNodeOwner){plan->uid != VD_UID_INVALID, plan->uid, plan->gid, plan->mode};
   contents->make_partitions = plan->partition_scan;
   contents->fd = -1;
-  g_task_set_task_data(task, contents, contents_free);
-  if (disk->facts.linear || !plan->whole) {
-    finish(task, NULL);
-    return;
-  }
-  work = g_task_new(NULL, NULL, on_opened, g_steal_pointer(&task));
+  work = g_task_new(NULL, NULL, on_opened, contents_ref(contents));
   g_task_set_task_data(work, contents, NULL);
   vd_offload(work, open_in_thread);
+  return contents;
+}
+
+void vd_manager_learn_contents_async(VdManager *self, VdContents *contents, GAsyncReadyCallback callback,
+                                     gpointer user_data)
+{
+  g_autoptr(GTask) task = g_task_new(self, NULL, callback, user_data);
+
+  if (contents == NULL) {
+    g_task_return_boolean(task, TRUE);
+    return;
+  }
+  contents->task = g_steal_pointer(&task);
+  if (contents->looked)
+    conclude(contents);
 }
 
 void vd_manager_learn_contents_finish(VdManager *self, GAsyncResult *result)

@@ -48,10 +48,17 @@ gboolean vd_manager_may_use(VdManager *self, const VdImage *image, gboolean writ
 gboolean vd_manager_may_be_parent(VdManager *self, const VdImage *image, gboolean write, GError **error);
 
 /* manager-contents.c */
-/* File systems and partitions of a disk that has just got its device, where they could not be told before;
- * the disk's facts have them then. */
-void vd_manager_learn_contents_async(VdManager *self, VdDisk *disk, GCancellable *cancellable,
-                                     GAsyncReadyCallback callback, gpointer user_data);
+/* File systems and partitions of a disk that has just got its device (path, name, number), where they could
+ * not be told before: a worker begins to look, while udev has yet to settle. NULL: there is nothing to look
+ * for. */
+typedef struct VdContents VdContents;
+VdContents *vd_manager_look_inside(VdManager *self, VdDisk *disk, const char *path, const char *name,
+                                   dev_t number, GCancellable *cancellable);
+void vd_contents_unref(VdContents *contents);
+/* The device is settled: waits until it was looked at; the disk's facts have what was found then. contents
+ * may be NULL. At most once. */
+void vd_manager_learn_contents_async(VdManager *self, VdContents *contents, GAsyncReadyCallback callback,
+                                     gpointer user_data);
 void vd_manager_learn_contents_finish(VdManager *self, GAsyncResult *result);
 
 /* manager-record.c */
@@ -67,8 +74,5 @@ void vd_manager_watch_device(VdManager *self, VdDisk *disk);
 
 /* manager-lifetime.c */
 void vd_manager_watch_mounts(VdManager *self);
-/* Ends an attachment whose reason is over: now, or when the holders go; while it is being attached or
- * detached, by the next vd_manager_catch_up(). */
+/* Ends an attachment whose reason is over: now, or when the holders go. */
 void vd_manager_release(VdManager *self, VdDisk *disk, const char *why);
-/* After a detach that came to nothing, and after the attach: what ended the attachment meanwhile. */
-void vd_manager_catch_up(VdManager *self, VdDisk *disk);

@@ -310,7 +310,8 @@ typedef struct {
   char *reason;
   VdSettle *settle;
   VdAttachment *made;
-  GError *failure; /* why what was made is being undone */
+  GError *failure;    /* why what was made is being undone */
+  gpointer user_data; /* the caller's, for made_func */
 } AttachOp;
 
 static void attach_op_free(AttachOp *op)
@@ -465,6 +466,8 @@ static void on_attached(GObject *source, GAsyncResult *result, gpointer user_dat
     g_task_return_error(task, error);
     return;
   }
+  if (op->spec.made_func != NULL)
+    op->spec.made_func(op->made->path, op->made->name, op->made->number, op->user_data);
   partitions = vd_partitions_list(op->made->name);
   vd_settle_wait_async(op->settle, op->made->name, op->made->diskseq, (const char *const *)partitions,
                        VD_SETTLE_DEADLINE_MS, g_task_get_cancellable(task), on_settled, task);
@@ -485,6 +488,7 @@ void vd_device_attach_async(const VdAttachSpec *spec, GCancellable *cancellable,
     g_task_return_error(task, error);
     return;
   }
+  op->user_data = user_data;
   g_task_set_task_data(task, op, (GDestroyNotify)attach_op_free);
   work = g_task_new(NULL, cancellable, on_attached, g_object_ref(task));
   g_task_set_check_cancellable(work, FALSE);

@@ -42,6 +42,10 @@ typedef struct {
   gboolean zero_copy; /* by ublk, or not at all; a worker taken over could then show the kernel's memory */
 } VdServedSpec;
 
+/* Of a device that the kernel has and udev has not settled yet: readable, and nobody was told of it. On the
+ * main loop. user_data: of the attach. */
+typedef void (*VdDeviceMadeFunc)(const char *path, const char *name, dev_t number, gpointer user_data);
+
 /* Everything an attachment needs; a plain struct of facts and wishes. All pointers are borrowed during the
  * call. */
 typedef struct {
@@ -65,6 +69,7 @@ typedef struct {
   mode_t mode;
   const char *const *udev_env; /* KEY=value, NULL-terminated; for udev, see hints.h */
   const char *rundir;          /* /run/virtdisk */
+  VdDeviceMadeFunc made_func;  /* or NULL; at most once, before the callback of the attach */
 } VdAttachSpec;
 
 typedef struct VdDevice VdDevice;
