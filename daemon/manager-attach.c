@@ -578,7 +578,9 @@ void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachPa
   g_task_set_task_data(task, attach, attach_free);
   if (handle->closed)
     error = g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_HANDLE, "the handle is closed");
-  if (error != NULL || !make_plan(handle, params, &plan, &error)) {
+  if (error != NULL || !make_plan(handle, params, &plan, &error) ||
+      (vd_manager_will_be_served(disk, plan.route) &&
+       !vd_manager_may_serve(self, handle->owner->uid, &error))) {
     refuse(task, charge, free_charge, error);
     return;
   }

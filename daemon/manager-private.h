@@ -72,6 +72,14 @@ void vd_manager_update_record(VdManager *self, VdDisk *disk);
 void vd_manager_forget_attachment(VdManager *self, VdDisk *disk);
 void vd_manager_watch_device(VdManager *self, VdDisk *disk);
 
+/* manager-served.c */
+/* Disks of one user, who is not root, that workers serve: each of them locks up to 48 MiB. */
+#define VD_MAX_SERVED_PER_USER 16
+/* route: as wanted, or NULL. */
+gboolean vd_manager_will_be_served(const VdDisk *disk, const char *route);
+/* One more. Errors: LIMIT_EXCEEDED. */
+gboolean vd_manager_may_serve(VdManager *self, uid_t uid, GError **error);
+
 /* manager-lifetime.c */
 void vd_manager_watch_mounts(VdManager *self);
 /* Ends an attachment whose reason is over: now, or when the holders go. */

@@ -415,6 +415,30 @@ class Workers(Attack):
         for path in paths:
             user.detach_image(path)
 
+    def test_memory_that_one_user_can_lock_has_a_ceiling(self):
+        """A served disk locks tens of MiB in a worker that is not ended for want of memory."""
+        most, user = 16, self.connect("vd-first")
+        for n in range(most):
+            self.attach(user, f"{n}.vhdx")
+        path = self.path("more.vhdx")
+        user.close_handle(user.create(path, 4 << 20))
+        self.assertIn("16", self.assertBusError("LimitExceeded", user.attach_image, path, route="fuse"))
+        other = self.connect("vd-second")
+        others = self.attach(other, "others.vhdx")
+        other.detach_image(others)
+        raw = self.own_image()
+        self.assertBusError("LimitExceeded", user.attach_image, raw, route="fuse")
+        user.attach_image(raw)
+        user.detach_image(raw)
+        self.bed.stop_daemon()
+        self.bed.start_daemon()
+        user = self.connect("vd-first")
+        self.assertBusError("LimitExceeded", user.attach_image, path, route="fuse")
+        user.detach_image(self.path("0.vhdx"))
+        user.attach_image(path, route="fuse")
+        for name in ["more.vhdx", *(f"{n}.vhdx" for n in range(1, most))]:
+            user.detach_image(self.path(name))
+
 
 class Texts(Attack):
     def test_name_of_a_process_is_no_text(self):
