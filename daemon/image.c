@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
 #include "hostfile.h"
@@ -204,6 +205,29 @@ static gboolean check_descriptor(VdImage *self, gboolean want_write, GError **er
   return check_file(self, error) && check_mode(self, flags, want_write, error);
 }
 
+/* Who is to read only gets what can only read, and hands that on to workers: a client's descriptor may do
+ * more. Where the file cannot be opened again (a FUSE mount that is not root's, an NFS server that does not
+ * trust root) the given one has to do. */
+static void give_up_writing(VdImage *self)
+{
+  g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", self->fd);
+  int fd = open(link, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+  struct statx stx;
+
+  if (fd >= 0 && statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &stx) == 0 &&
+      makedev(stx.stx_dev_major, stx.stx_dev_minor) == self->st.st_dev && stx.stx_ino == self->st.st_ino) {
+    int given = self->fd;
+
+    self->fd = fd;
+    self->writable = FALSE;
+    fd = given;
+  }
+  if (self->local)
+    vd_clear_fd(&fd);
+  else if (fd >= 0)
+    vd_offload_close(fd);
+}
+
 /* The URL as it may be shown: no control characters, no password. NULL: not a URL. (transfer full) */
 static char *presentable_url(const char *text, gsize length)
 {
@@ -291,6 +315,8 @@ VdImage *vd_image_new(int fd, const char *path, guint32 device_id, const char *v
     g_prefix_error(error, "“%s”: ", self->display);
     return NULL;
   }
+  if (self->writable && !want_write)
+    give_up_writing(self);
   self->remote = vd_hostfile_is_remote(self->fd);
   self->may_hang = vd_hostfile_may_hang(self->fd);
   self->origin_url = read_origin_url(self->fd);

@@ -58,7 +58,8 @@ gboolean vd_image_resolve_type(guint32 device_id, const char *vendor, const char
  *   UNSUPPORTED_COMPRESSION, FILE_ENCRYPTED, FILE_SYSTEM_LIMITATION
  *                            see vd_hostfile_check()
  * and those of vd_image_resolve_type(). The flags of the descriptor are not changed, only close-on-exec set.
- * A read-only want on a writable descriptor is fine: writable tells what the descriptor can do.
+ * For a read-only want a writable descriptor is exchanged for one that reads only, where the file can be
+ * opened again; writable tells what the descriptor can do.
  */
 VdImage *vd_image_new(int fd, const char *path, guint32 device_id, const char *vendor, gboolean want_write,
                       guint32 open_flags, GError **error);

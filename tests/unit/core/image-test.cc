@@ -169,6 +169,21 @@ TEST_F(Image, TakesARegularFile)
   EXPECT_EQ(fcntl(fd, F_GETFD), FD_CLOEXEC);
 }
 
+TEST_F(Image, ReaderHasNoDescriptorThatWrites)
+{
+  int fd = open(file("a").c_str(), O_RDWR);
+  struct stat given = {}, kept = {};
+
+  ASSERT_EQ(fstat(fd, &given), 0);
+  g_autoptr(VdImage) image = make(fd);
+  ASSERT_NE(image, nullptr) << error->message;
+  EXPECT_EQ(fcntl(image->fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+  EXPECT_EQ(fcntl(image->fd, F_GETFD), FD_CLOEXEC);
+  EXPECT_FALSE(image->writable);
+  ASSERT_EQ(fstat(image->fd, &kept), 0);
+  EXPECT_EQ(kept.st_ino, given.st_ino);
+}
+
 TEST_F(Image, LastUnrefCloses)
 {
   int fd = open(file("a").c_str(), O_RDONLY);

@@ -183,7 +183,7 @@ TEST_F(Lock, StaysWithTheDescription)
 TEST_F(Lock, AnUnlockedImageGivesNothingBack)
 {
   g_autoptr(VdImage) image = make(true);
-  g_autoptr(VdImage) twin = vd_image_new(dup(image->fd), nullptr, 0, nullptr, FALSE, 0, nullptr);
+  g_autoptr(VdImage) twin = vd_image_new(dup(image->fd), nullptr, 0, nullptr, TRUE, 0, nullptr);
   int before;
 
   ASSERT_TRUE(lock(image, true));
