@@ -68,11 +68,11 @@ if [ "$VM_BOOT" = 1 ]; then
     echo "--- $disk: its worker is told to end while it is mounted"
     worker=$(server "$(image "$disk")")
     [ -n "$worker" ] || vm_fail "who serves $disk?"
-    vm_until 30 is_dirty "$disk.vhdx"
+    vm_until 60 is_dirty "$disk.vhdx"
     systemctl kill --signal=TERM "virtdisk-worker-$worker.scope"
-    vm_until 30 is_clean "$disk.vhdx"
+    vm_until 60 is_clean "$disk.vhdx"
     write "$disk" second
-    vm_until 30 is_clean "$disk.vhdx"
+    vm_until 60 is_clean "$disk.vhdx"
     [ -e "/proc/$worker" ] || vm_fail "the worker has ended"
   done
   before=$(workers)
