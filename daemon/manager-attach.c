@@ -41,7 +41,10 @@ static void save_boot_free(gpointer data)
   g_free(save);
 }
 
-static VdBootRecord *make_boot_record(VdDisk *disk, VdImage *image)
+/* Of the flags of the open, those that are the handle's alone; the next boot opens with the others. */
+#define OPEN_FLAGS_OF_HANDLE (VIRTDISK_OPEN_NO_PARENTS | VIRTDISK_OPEN_CUSTOM_DIFF_CHAIN)
+
+static VdBootRecord *make_boot_record(VdDisk *disk, const VdHandle *handle)
 {
   const VdAttachPlan *plan = &disk->attachment->plan;
   VdBootRecord *record = g_new(VdBootRecord, 1);
@@ -49,14 +52,14 @@ static VdBootRecord *make_boot_record(VdDisk *disk, VdImage *image)
   gid_t gid;
   mode_t mode;
 
-  vd_image_owner(image, &uid, &gid, &mode);
+  vd_image_owner(handle->image, &uid, &gid, &mode);
 
   *record = (VdBootRecord){
       .path = g_strdup(disk->path),
       .uid = disk->attachment->owner->uid,
       .image_uid = uid,
       .device_id = disk->device_id,
-      .open_flags = plan->direct_io ? 0 : VIRTDISK_OPEN_CACHED_IO,
+      .open_flags = handle->rights.flags & ~(guint32)OPEN_FLAGS_OF_HANDLE,
       .attach_flags = plan->flags,
       .read_only = plan->read_only,
       .detach_on_unmount = plan->detach_on_unmount,
@@ -83,13 +86,13 @@ static void save_boot_in_thread(GTask *task, gpointer source, gpointer data, GCa
     g_task_return_error(task, error);
 }
 
-static void save_boot_async(VdManager *self, VdDisk *disk, VdImage *image, GAsyncReadyCallback callback,
-                            gpointer user_data)
+static void save_boot_async(VdManager *self, VdDisk *disk, const VdHandle *handle,
+                            GAsyncReadyCallback callback, gpointer user_data)
 {
   g_autoptr(GTask) task = g_task_new(NULL, NULL, callback, user_data);
   SaveBoot *save = g_new(SaveBoot, 1);
 
-  *save = (SaveBoot){g_strdup(self->statedir), make_boot_record(disk, image)};
+  *save = (SaveBoot){g_strdup(self->statedir), make_boot_record(disk, handle)};
   g_task_set_task_data(task, save, save_boot_free);
   vd_offload(task, save_boot_in_thread);
 }
@@ -411,6 +414,8 @@ static void complete(GTask *owned)
   vd_manager_emit(self, VD_SIGNAL_DISK_ADDED, disk);
   if (!still_wanted(task))
     vd_manager_release(self, disk, "its caller left during the attach");
+  else
+    vd_manager_catch_up(self, disk);
   g_task_return_pointer(task, vd_disk_ref(disk), (GDestroyNotify)vd_disk_unref);
 }
 
@@ -436,7 +441,7 @@ static void on_contents_learnt(GObject *source, GAsyncResult *result, gpointer u
 
   vd_manager_learn_contents_finish(self, result);
   if (attach->disk->attachment->plan.lifetime == VD_LIFETIME_BOOT)
-    save_boot_async(self, attach->disk, attach->handle->image, on_boot_saved, g_steal_pointer(&task));
+    save_boot_async(self, attach->disk, attach->handle, on_boot_saved, g_steal_pointer(&task));
   else
     complete(g_steal_pointer(&task));
 }

@@ -82,5 +82,8 @@ gboolean vd_manager_may_serve(VdManager *self, uid_t uid, GError **error);
 
 /* manager-lifetime.c */
 void vd_manager_watch_mounts(VdManager *self);
-/* Ends an attachment whose reason is over: now, or when the holders go. */
+/* Ends an attachment whose reason is over: now, or when the holders go; while it is being attached or
+ * detached, by the next vd_manager_catch_up(). */
 void vd_manager_release(VdManager *self, VdDisk *disk, const char *why);
+/* After a detach that came to nothing, and after the attach: what ended the attachment meanwhile. */
+void vd_manager_catch_up(VdManager *self, VdDisk *disk);
