@@ -34,6 +34,7 @@ struct VdBusService {
   guint handles;     /* number of their registration at the connection */
   GHashTable *peers; /* bus name -> VdPeer* (owned) */
   guint session_watch;
+  guint descriptors; /* number of the filter that takes them from messages */
 };
 
 struct VdCall {

@@ -2,8 +2,7 @@
 /* What methods of several interfaces share: attach and detach options, what is asked of polkit, sessions. */
 #include "bus/call.h"
 
-#include <gio/gunixfdlist.h>
-
+#include "bus/descriptors.h"
 #include "names.h"
 #include "nesting.h"
 
@@ -200,19 +199,9 @@ void vd_call_perform_detach(VdCall *call)
                           call);
 }
 
-/* By its own check of both ends. */
 int vd_call_take_fd(VdCall *call, gint32 index, GError **error)
 {
-  GDBusMessage *message = g_dbus_method_invocation_get_message(call->invocation);
-  GUnixFDList *list = g_dbus_message_get_unix_fd_list(message);
-  gint n = list != NULL ? g_unix_fd_list_get_length(list) : 0;
-
-  if (index < 0 || index >= n) {
-    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
-                "fd is number %d of the %d descriptors that came with the message", index, n);
-    return -1;
-  }
-  return g_unix_fd_list_get(list, index, error);
+  return vd_descriptors_take(g_dbus_method_invocation_get_message(call->invocation), index, error);
 }
 
 GVariant *vd_call_attach_results(VdDisk *disk)

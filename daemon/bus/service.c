@@ -2,6 +2,7 @@
 #include "bus/service.h"
 
 #include "bus/call.h"
+#include "bus/descriptors.h"
 #include "bus/gated.h"
 #include "names.h"
 #include "vd-dbus.h"
@@ -182,6 +183,7 @@ VdBusService *vd_bus_service_new(GDBusConnection *connection, VdManager *manager
 
   self->connection = g_object_ref(connection);
   self->manager = g_object_ref(manager);
+  self->descriptors = vd_descriptors_take_over(connection);
   self->opener = vd_opener_ref(opener);
   self->quota = vd_quota_new();
   self->gate = vd_gate_new(connection, self->quota);
@@ -210,6 +212,7 @@ void vd_bus_service_free(VdBusService *self)
   if (self == NULL)
     return;
   g_signal_handlers_disconnect_by_data(self->manager, self);
+  g_dbus_connection_remove_filter(self->connection, self->descriptors);
   if (self->session_watch != 0)
     g_dbus_connection_signal_unsubscribe(self->connection, self->session_watch);
   g_dbus_object_manager_server_set_connection(self->objects, NULL);
