@@ -307,12 +307,54 @@ gboolean vd_image_lock(VdImage *self, gboolean write, GError **error)
   return FALSE;
 }
 
+typedef struct {
+  VdImage *image;
+  guint set;
+} Unlock;
+
+static void unlock(VdImage *image, guint set)
+{
+  release_bytes(image->fd, set);
+  take_bsd(image, 0);
+}
+
+static gpointer unlock_in_thread(gpointer data)
+{
+  g_autofree Unlock *work = data;
+
+  unlock(work->image, work->set);
+  vd_image_unref(work->image);
+  return NULL;
+}
+
+/* Who serves the file is asked, and need not answer. */
+static void unlock_beside(VdImage *image, guint set)
+{
+  Unlock *work = g_new(Unlock, 1);
+  GThread *thread;
+
+  *work = (Unlock){vd_image_ref(image), set};
+  thread = g_thread_try_new("virtdisk-unlock", unlock_in_thread, work, NULL);
+  if (thread != NULL) {
+    g_thread_unref(thread);
+    return;
+  }
+  g_warning("no thread could be started to let go of the locks of %s, which go when it is closed",
+            image->display);
+  vd_image_unref(work->image);
+  g_free(work);
+}
+
 void vd_image_unlock(VdImage *self)
 {
+  guint set = self->locked;
+
   /* Another image may share the description, and have locks on it. */
-  if (!self->locked)
+  if (!set)
     return;
-  release_bytes(self->fd, self->locked);
   self->locked = 0;
-  take_bsd(self, 0);
+  if (self->may_hang)
+    unlock_beside(self, set);
+  else
+    unlock(self, set);
 }

@@ -100,7 +100,8 @@ gboolean vd_image_sizes(VdImage *self, guint64 *ret_size, guint64 *ret_allocated
 gboolean vd_image_lock(VdImage *self, gboolean write, GError **error);
 void vd_image_lock_async(VdImage *self, gboolean write, GAsyncReadyCallback callback, gpointer user_data);
 gboolean vd_image_lock_finish(VdImage *self, GAsyncResult *result, GError **error);
-/* Not done by the last unref: a device may outlive us and rely on the locks. */
+/* Not done by the last unref: a device may outlive us and rely on the locks. Waits for nobody: where a file
+ * system may keep us waiting a thread does it, so self is not to be locked again. */
 void vd_image_unlock(VdImage *self);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdImage, vd_image_unref)

@@ -15,7 +15,7 @@ import served
 import testbed
 from attaching import ALL, ATTACH_RO, ATTACH_RW, DETACH, GET_INFO, TestCase
 from testbed import USERS, images, loops
-from userfuse import FLUSH, UserFuse
+from userfuse import FLUSH, SETLK, UserFuse
 
 READ = ATTACH_RO | DETACH | GET_INFO
 READ_ONLY = 1
@@ -335,13 +335,35 @@ class Handles(Attack):
         user.detach_image(image)
 
 
+# Sends a descriptor of a file with calls that use it, that have no use for it, and that are no calls of the service.
+SENDER = """
+import os, sys
+import gi
+gi.require_version("Gio", "2.0")
+from gi.repository import Gio, GLib
+bus = Gio.DBusConnection.new_for_address_sync("unix:path=/run/dbus/system_bus_socket",
+    Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION, None, None)
+def send(path, interface, method, arguments):
+    bus.call_with_unix_fd_list("org.virtdisk1", path, interface, method, arguments, None, 0, -1,
+                               Gio.UnixFDList.new_from_array([os.open(sys.argv[1], os.O_RDONLY)]), None, None)
+send("/", "org.freedesktop.DBus.Peer", "Ping", None)
+send("/org/virtdisk1", "org.virtdisk1.Manager", "NoSuchMethod", None)
+send("/org/virtdisk1", "org.virtdisk1.Manager", "OpenVirtualDiskFd", GLib.Variant("(huua{sv})", (0, 0, 0x80000000, {})))
+send("/org/virtdisk1", "org.virtdisk1.Manager", "GetDiskForPath", GLib.Variant("(sa{sv})", ("/", {})))
+bus.flush_sync(None)
+print("sent", flush=True)
+sys.stdin.readline()
+"""
+
+
 class Servers(Attack):
     """A user's FUSE server need not answer, and each close of a descriptor of its file asks it (FUSE_FLUSH): also the
     closes of a process that has inherited one."""
     OTHERS_DEADLINE = 20  # seconds, for what takes others a fraction of one
 
-    def serve(self, image="image.img", source=None):
-        server = UserFuse(self.path("served"), USERS["vd-first"], image, source or images.raw(self.path("source"), 1 << 20))
+    def serve(self, image="image.img", source=None, **how):
+        server = UserFuse(self.path("served"), USERS["vd-first"], image,
+                          source or images.raw(self.path("source"), 1 << 20), **how)
         self.addCleanup(server.end)
         return server
 
@@ -366,6 +388,26 @@ class Servers(Attack):
         self.others_go_on()
         server.release()
         user.close_handle(handle)
+
+    def test_descriptors_that_come_with_messages_are_closed_beside(self):
+        server, messages = self.serve(), 4
+        server.hold(FLUSH, process=self.bed.daemon.pid)
+        sender = self.bed.terminal([sys.executable, "-c", SENDER, server.path], user="vd-first")
+        sender.expect("sent")
+        self.assertTrue(server.wait_kept(messages, testbed.EVENT_DEADLINE), server.kept)
+        self.others_go_on()
+        server.release()
+        sender.send("")
+        self.assertEqual(sender.finish(), 0)
+
+    def test_locks_are_let_go_of_beside(self):
+        server, user = self.serve(locks=True), self.connect("vd-first")
+        handle = user.open(server.path, READ)
+        server.hold(SETLK, process=self.bed.daemon.pid)
+        user.close_handle(handle)
+        self.assertTrue(server.wait_kept(1, testbed.EVENT_DEADLINE))
+        self.others_go_on()
+        server.release()
 
     def test_closes_that_nobody_answers_pile_up_for_nobody_else(self):
         """Each open leaves an opener and a worker that cannot be killed, since they wait for the end of a close."""

@@ -6,22 +6,32 @@ import select
 import struct
 import threading
 
-GETATTR, READ, FLUSH = 3, 15, 25
+GETATTR, READ, FLUSH, SETLK = 3, 15, 25, 32
 _FORGET, _LOOKUP, _OPEN, _RELEASE, _INIT, _OPENDIR, _RELEASEDIR = 2, 1, 14, 18, 26, 27, 29
-_INTERRUPT, _BATCH_FORGET = 36, 42
+_INTERRUPT, _BATCH_FORGET, _GETLK = 36, 42, 31
+_LOCKS = 1 << 1 | 1 << 10  # FUSE_POSIX_LOCKS, FUSE_FLOCK_LOCKS
 _HEADER = struct.Struct("<IIQQIIII")  # struct fuse_in_header
 _MS_NOSUID_NODEV, _MNT_DETACH = 6, 2
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _process_of(thread):
+    try:
+        with open(f"/proc/{thread}/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("Tgid:"))
+    except OSError:
+        return None
 
 
 class UserFuse:
     """point/name has the bytes of source, and belongs to user like the mount. held: operations that wait until
     release(); kept: what waits. Mounted as other users' files are with allow_other: root may look."""
 
-    def __init__(self, point, user, name, source):
+    def __init__(self, point, user, name, source, locks=False):
+        self._flags = _LOCKS if locks else 0
         self.uid, self.gid = user[:2]
         self.point, self.path = point, os.path.join(point, name)
-        self.held, self.kept, self._name = set(), [], name.encode()
+        self.held, self.kept, self._name, self._process = set(), [], name.encode(), None
         self._lock, self._noticed = threading.Lock(), threading.Condition()
         with open(source, "rb") as file:
             self._data = file.read()
@@ -35,9 +45,10 @@ class UserFuse:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def hold(self, *operations):
+    def hold(self, *operations, process=None):
+        """process: only what this one asks, by its id."""
         with self._lock:
-            self.held = set(operations)
+            self.held, self._process = set(operations), process
 
     def wait_kept(self, n, deadline):
         """Until n questions wait at once -> whether they do."""
@@ -69,9 +80,9 @@ class UserFuse:
                 continue
             except OSError:
                 return
-            _, operation, unique, node, *_ = _HEADER.unpack_from(question)
+            _, operation, unique, node, _, _, thread, _ = _HEADER.unpack_from(question)
             with self._lock:
-                held = operation in self.held
+                held = operation in self.held and self._process in (None, _process_of(thread))
                 if held:
                     self.kept.append((operation, unique, node))
             if not held:
@@ -94,7 +105,7 @@ class UserFuse:
 
     def _answer(self, operation, unique, node, body):
         if operation == _INIT:
-            self._reply(unique, struct.pack("<4I2H2I2H8I", 7, 31, 65536, 0, 12, 10, 65536, 1, 16, *[0] * 9)[:64])
+            self._reply(unique, struct.pack("<4I2H2I2H8I", 7, 31, 65536, self._flags, 12, 10, 65536, 1, 16, *[0] * 9)[:64])
         elif operation == _LOOKUP and body.rstrip(b"\0") == self._name:
             self._reply(unique, struct.pack("<4Q2I", 2, 1, 1000, 1000, 0, 0) + self._attributes(2))
         elif operation == _LOOKUP:
@@ -106,7 +117,9 @@ class UserFuse:
         elif operation == READ:
             _, offset, size = struct.unpack_from("<QQI", body)
             self._reply(unique, self._data[offset:offset + size])
-        elif operation in (_RELEASE, FLUSH, _RELEASEDIR):
+        elif operation == _GETLK:
+            self._reply(unique, struct.pack("<QQII", 0, 0, 2, 0))  # F_UNLCK
+        elif operation in (_RELEASE, FLUSH, SETLK, _RELEASEDIR):
             self._reply(unique)
         elif operation not in (_FORGET, _INTERRUPT, _BATCH_FORGET):
             self._reply(unique, error=38)
