@@ -109,3 +109,29 @@ def vhd_fixed_by_qemu(path, size=16 << 20):
     subprocess.run(["qemu-img", "create", "-q", "-f", "vpc", "-o", "subformat=fixed,force_size=on", path, str(size)],
                    check=True)
     return path
+
+
+def vhd_change(path, footer=None, header=None):
+    """Of a dynamic or differencing VHD: both footers and the sparse header, {offset: bytes}; their checksums are right again."""
+    with open(path, "r+b") as file:
+        end = file.seek(0, os.SEEK_END) - SECTOR
+        for at, length, checksum, changes in ((0, SECTOR, 64, footer), (end, SECTOR, 64, footer), (SECTOR, 1024, 36, header)):
+            file.seek(at)
+            block = bytearray(file.read(length))
+            for offset, data in (changes or {}).items():
+                block[offset:offset + len(data)] = data
+            block[checksum:checksum + 4] = bytes(4)
+            block[checksum:checksum + 4] = struct.pack(">I", ~sum(block) & 0xFFFFFFFF)
+            file.seek(at)
+            file.write(block)
+
+
+def vhd_parent_place(path, code, text):
+    """All that a differencing VHD says of its parent's place is this one locator."""
+    with open(path, "r+b") as file:
+        file.seek(SECTOR + 576 + 16)
+        offset, = struct.unpack(">Q", file.read(8))
+        file.seek(offset)
+        file.write(text.ljust(SECTOR, b"\0"))
+    locators = struct.pack(">4sIIIQ", code, SECTOR, len(text), 0, offset) + bytes(7 * 24)
+    vhd_change(path, header={64: bytes(512), 576: locators})

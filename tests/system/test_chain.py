@@ -6,11 +6,12 @@ who may write to them meanwhile, and that what is read is the child's where it w
 """
 import os
 import shutil
+import struct
 import sys
 import unittest
 
 import testbed
-from testbed import USERS
+from testbed import USERS, images
 
 MIB = 1 << 20
 ATTACH_RO, ATTACH_RW, DETACH, GET_INFO, METAOPS = 0x10000, 0x20000, 0x40000, 0x80000, 0x200000
@@ -19,6 +20,7 @@ READ_ONLY = 1
 NO_PARENTS, CUSTOM_DIFF_CHAIN, IGNORE_RELATIVE = 1, 0x10, 0x80
 IDENTIFIER, PARENT_LOCATION, PARENT_IDENTIFIER, PARENT_TIMESTAMP = 2, 3, 4, 5
 SIZE = 64 * MIB
+DEPTH = 128  # images that a chain may have
 
 
 class Chain(testbed.TestCase):
@@ -246,6 +248,32 @@ class Chain(testbed.TestCase):
 
 class VhdChain(Chain):
     extension = ".vhd"
+
+    def test_another_size_or_time(self):
+        parent, child = self.chain()
+        images.vhd_change(child, header={56: struct.pack(">I", 1)})
+        self.assertBusError("VhdChildParentTimestampMismatch", self.root.open, child, READ)
+        self.root.close_handle(self.root.open(child, 0, version=2, read_only=True, ignore_parent_timestamp=True))
+        images.vhd_change(parent, footer={48: struct.pack(">Q", SIZE // 2)})
+        message = self.assertBusError("VhdChildParentSizeMismatch", self.root.open, child, READ)
+        self.assertIn(str(SIZE // 2), message)
+
+    def test_too_deep(self):
+        """As many images as a chain may have, and one more: copies of one child, each a child of the one before."""
+        self.make("0")
+        child = self.make("child", "0")
+        for number in range(1, DEPTH + 1):
+            path = shutil.copy(child, self.image(str(number)))
+            images.vhd_change(path, footer={68: struct.pack(">QQ", 0, number)}, header={
+                40: struct.pack(">QQ", 0, number - 1), 56: bytes(4)} if number > 1 else None)
+            images.vhd_parent_place(path, b"W2ru", f"{number - 1}.vhd".encode("utf-16-le"))
+
+        def opened(number):
+            return self.root.call(testbed.ROOT, testbed.MANAGER, "OpenVirtualDisk", "(suua{sv})", self.image(str(number)), GET_INFO,
+                                  0, {}, deadline=100)[0]
+
+        self.assertIn(str(DEPTH), self.assertBusError("VhdDifferencingChainErrorInParent", opened, DEPTH))
+        self.root.close_handle(opened(DEPTH - 1))
 
     def test_time_of_the_parent(self):
         parent, child = self.chain()

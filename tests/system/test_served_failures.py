@@ -9,7 +9,6 @@ import errno
 import os
 import socket
 import stat
-import struct
 import subprocess
 import sys
 
@@ -327,7 +326,6 @@ class ParentsElsewhere(served.TestCase):
     """A VHD whose locators lead to what its reader may not open, by each way to say where: it is never opened."""
 
     extension, kind, daemon = ".vhd", "vpc", False
-    HEADER, LOCATORS = 512, 512 + 576
 
     def setUp(self):
         super().setUp()
@@ -345,21 +343,6 @@ class ParentsElsewhere(served.TestCase):
         os.chown(self.child, *USERS["vd-first"][:2])
         os.unlink(self.image("parent"))
 
-    def locate(self, code, text):
-        """All that the child says of its parent's place is this one locator."""
-        with open(self.child, "r+b") as file:
-            file.seek(self.HEADER)
-            header = bytearray(file.read(1024))
-            offset, = struct.unpack_from(">Q", header, self.LOCATORS - self.HEADER + 16)
-            header[64:64 + 512] = bytes(512)  # the parent's bare name
-            header[576:576 + 8 * 24] = struct.pack(">4sIIIQ", code, 512, len(text), 0, offset) + bytes(7 * 24)
-            header[36:40] = bytes(4)
-            header[36:40] = struct.pack(">I", ~sum(header) & 0xFFFFFFFF)
-            file.seek(self.HEADER)
-            file.write(header)
-            file.seek(offset)
-            file.write(text.ljust(512, b"\0"))
-
     def assertNotOpened(self, rows, *names):
         opened = Opened("/etc/shadow", self.path("secret"), self.path("drive/hidden"))
         self.addCleanup(opened.close)
@@ -367,7 +350,7 @@ class ParentsElsewhere(served.TestCase):
             self.assertTrue(opened(), "the watch itself")
         for code, text in rows:
             with self.subTest(text):
-                self.locate(code, text if isinstance(text, bytes) else text.encode("utf-16-le"))
+                images.vhd_parent_place(self.child, code, text if isinstance(text, bytes) else text.encode("utf-16-le"))
                 for access in (0x80000, READ):
                     with self.assertRaises(testbed.BusError) as caught:
                         self.user.open(self.child, access)
