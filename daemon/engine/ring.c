@@ -279,7 +279,13 @@ static int wait_until(VdRing *self, struct __kernel_timespec *deadline)
     return self->error;
   if (self->in_flight == 0)
     return prepared ? 0 : -EDEADLK;
-  int result = hand_over(self, !prepared && self->n_spilled == 0, deadline);
+  /* What these ask for goes along with the next batch, and that one may be waited for. */
+  if (self->n_spilled > 0) {
+    run_spilled(self);
+    if (!prepared)
+      return self->error;
+  }
+  int result = hand_over(self, !prepared, deadline);
   if (result < 0 && result != -ETIME)
     return self->error = result;
   run_spilled(self);
