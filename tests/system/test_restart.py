@@ -5,6 +5,7 @@ import contextlib
 import glob
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -36,6 +37,21 @@ class Adoption(Restart):
         for name in ("stop_daemon", "kill_daemon"):
             with self.subTest(name):
                 yield getattr(self.bed, name)
+
+    def test_service_that_can_start_nothing_ends_and_the_next_goes_on(self):
+        """Its processes are started by one that has none of its descriptors, and cannot be made again."""
+        image = self.image("kept.img")
+        handle, device = self.attach_handle(image)
+        spawner = testbed.spawner_of(self.bed.daemon.pid)
+        self.assertIsNotNone(spawner)
+        os.kill(spawner, signal.SIGKILL)
+        self.bed.wait(lambda: self.bed.daemon.poll() is not None, "the service to end")
+        self.assertEqual(self.bed.daemon.returncode, 1)
+        self.bed.daemon = None
+        self.bed.start_daemon()
+        self.assertEqual(self.root.physical_path(handle), device)
+        self.root.detach(handle)
+        self.assertGone(image)
 
     def test_disks_of_every_lifetime_go_on(self):
         logind = self.bed.logind()
