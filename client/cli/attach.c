@@ -211,7 +211,7 @@ static gboolean check(GError **error)
 
 static gboolean run(VdCli *cli, char **arguments, GError **error)
 {
-  g_autofree char *path = g_canonicalize_filename(arguments[0], NULL);
+  g_autofree char *path = vd_value_absolute(arguments[0]);
   g_autoptr(VirtdiskAttachParameters) parameters = g_steal_pointer(&wanted);
   g_autoptr(VirtdiskDisk) disk = NULL;
 

@@ -142,7 +142,7 @@ static gboolean judge(VirtdiskCheck *found, const char *path, GError **error)
 
 static gboolean run(VdCli *cli, char **arguments, GError **error)
 {
-  g_autofree char *path = g_canonicalize_filename(arguments[0], NULL);
+  g_autofree char *path = vd_value_absolute(arguments[0]);
   g_autoptr(VirtdiskOpenParameters) parameters = make_parameters(error);
   g_autoptr(VirtdiskCheck) found = NULL;
 

@@ -150,7 +150,7 @@ static gboolean show_json(VdCli *cli, VirtdiskHandle *handle, const char *path, 
 
 static gboolean run(VdCli *cli, char **arguments, GError **error)
 {
-  g_autofree char *path = g_canonicalize_filename(arguments[0], NULL);
+  g_autofree char *path = vd_value_absolute(arguments[0]);
   g_autoptr(VirtdiskCreateParameters) parameters = g_steal_pointer(&wanted);
   g_autoptr(VirtdiskHandle) handle =
       virtdisk_client_create_virtual_disk(cli->client, path, VIRTDISK_ACCESS_NONE, wanted_flags, wanted_size,

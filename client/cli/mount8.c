@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "exit.h"
+#include "values.h"
 #include "virtdisk-error.h"
 
 /* Runs a program without a shell; its complaint becomes the message. */
@@ -58,8 +59,7 @@ char *vd_mount8_make_options(const char *options)
 char *vd_mount8_mount(const char *device, const char *directory, const char *options,
                       GCancellable *cancellable, GError **error)
 {
-  g_autofree char *where =
-      directory != NULL ? g_canonicalize_filename(directory, NULL) : make_directory(device, error);
+  g_autofree char *where = directory != NULL ? vd_value_absolute(directory) : make_directory(device, error);
   g_autofree char *all = vd_mount8_make_options(options);
   const char *argv[] = {"mount", "-o", all, "--", device, where, NULL};
 

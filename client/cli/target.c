@@ -13,7 +13,7 @@ VdTarget *vd_target_new(const char *argument)
   VdTarget *self = g_new0(VdTarget, 1);
   struct stat st;
 
-  self->path = g_canonicalize_filename(argument, NULL);
+  self->path = vd_value_absolute(argument);
   self->kind = VD_TARGET_IMAGE;
   if (stat(self->path, &st) != 0)
     return self;

@@ -136,6 +136,17 @@ gboolean vd_value_check_route(const char *option, const char *text, GError **err
   return g_strv_contains(words, text) || bad_value(option, text, "loop, ublk or fuse", error);
 }
 
+char *vd_value_absolute(const char *path)
+{
+  g_autofree char *here = g_get_current_dir();
+
+  if (g_path_is_absolute(path))
+    return g_strdup(path);
+  while (g_str_has_prefix(path, "./") && path[2] != '\0' && path[2] != '/')
+    path += 2;
+  return g_build_filename(here, path, NULL);
+}
+
 char *vd_value_format_size(guint64 bytes)
 {
   static const char letters[] = "KMGTPE";

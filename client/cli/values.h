@@ -24,6 +24,8 @@ gboolean vd_value_check_lifetime(const char *option, const char *text, GError **
 /* loop, ublk or fuse. */
 gboolean vd_value_check_route(const char *option, const char *text, GError **error);
 
+/* Nothing is resolved: "a/.." is another folder if a is a symbolic link. (transfer full) */
+char *vd_value_absolute(const char *path);
 /* 700MiB, 1.5GiB, 512B: no space, so that it stays one field in a pipe. (transfer full) */
 char *vd_value_format_size(guint64 bytes);
 /* Control characters and bytes that are not UTF-8 become \xNN: file names and labels are hostile to

@@ -120,7 +120,8 @@ TEST(Target, IsAbsoluteAndOfAKind)
   g_autoptr(VdTarget) directory = vd_target_new("/");
   g_autoptr(VdTarget) character = vd_target_new("/dev/null");
   g_autofree char *here = g_get_current_dir();
-  g_autofree char *expected = g_build_filename(here, "no", "image.vhd", NULL);
+  // Where ".." leads is known to the file system alone.
+  g_autofree char *expected = g_build_filename(here, "no", "such", "..", "image.vhd", NULL);
   EXPECT_STREQ(image->path, expected);
   EXPECT_EQ(image->kind, VD_TARGET_IMAGE);
   EXPECT_EQ(directory->kind, VD_TARGET_DIRECTORY);

@@ -74,6 +74,21 @@ INSTANTIATE_TEST_SUITE_P(All, BadSize,
                          testing::Values("", "-1", "+1", " 1", "1 ", "x", "K", "1.5K", "1KiBx", "1Ki", "1iB",
                                          "1Y", "16E", "18446744073709551616", "0x10"));
 
+TEST(Path, IsMadeAbsoluteAndNotResolved)
+{
+  g_autofree char *here = g_get_current_dir();
+  const std::string folder = std::string(here) + "/";
+  const char *const rows[][2] = {{"a", "a"},       {"./a", "a"}, {"././a", "a"},   {"a/../b", "a/../b"},
+                                 {"../a", "../a"}, {".", "."},   {".//a", ".//a"}, {"-a", "-a"}};
+
+  for (auto &row : rows) {
+    g_autofree char *path = vd_value_absolute(row[0]);
+    EXPECT_EQ(path, folder + row[1]) << row[0];
+  }
+  g_autofree char *path = vd_value_absolute("/a/../b");
+  EXPECT_STREQ(path, "/a/../b");
+}
+
 TEST(Mode, IsOctalAndBounded)
 {
   guint32 mode = 0;
