@@ -305,7 +305,7 @@ void vd_device_set_gone_func(VdDevice *self, VdDeviceGoneFunc func, gpointer use
 typedef struct {
   VdAttachSpec spec; /* a deep copy; the descriptor is ours */
   GStrv udev_env;
-  int *images;
+  int *images;          /* those of the chain, and room for one */
   const VdRoute *route; /* written by the thread, read after it */
   char *reason;
   VdSettle *settle;
@@ -323,11 +323,9 @@ static void attach_op_free(AttachOp *op)
   g_free((char *)op->spec.served.program);
   g_free((char *)op->spec.served.user_argument);
   g_strfreev(op->udev_env);
-  if (op->images != NULL)
-    vd_offload_close_all(op->images, op->spec.served.n_images);
+  op->images[op->spec.served.n_images] = op->spec.fd;
+  vd_offload_close_all(op->images, op->spec.served.n_images + 1);
   g_free(op->reason);
-  if (op->spec.fd >= 0)
-    vd_offload_close(op->spec.fd);
   vd_settle_free(op->settle);
   vd_attachment_free(op->made);
   g_clear_error(&op->failure);
@@ -348,12 +346,12 @@ static gboolean take_fd(int fd, int *ret_fd, GError **error)
 
 static gboolean take_images(AttachOp *op, const VdServedSpec *served, GError **error)
 {
-  op->images = g_new(int, served->n_images);
+  gsize *n = &op->spec.served.n_images;
+
+  op->images = g_new(int, served->n_images + 1);
   op->spec.served.images = op->images;
-  for (gsize i = 0; i < served->n_images; i++)
-    op->images[i] = -1;
-  for (gsize i = 0; i < served->n_images; i++)
-    if (!take_fd(served->images[i], &op->images[i], error))
+  for (*n = 0; *n < served->n_images; (*n)++)
+    if (!take_fd(served->images[*n], &op->images[*n], error))
       return FALSE;
   return TRUE;
 }
@@ -372,7 +370,7 @@ static AttachOp *attach_op_new(const VdAttachSpec *spec, GError **error)
   op->spec.partitions = g_memdup2(spec->partitions, spec->n_partitions * sizeof *spec->partitions);
   op->udev_env = g_strdupv((char **)spec->udev_env);
   op->spec.udev_env = (const char *const *)op->udev_env;
-  if (!take_fd(spec->fd, &op->spec.fd, error) || !take_images(op, &spec->served, error))
+  if (!take_images(op, &spec->served, error) || !take_fd(spec->fd, &op->spec.fd, error))
     return NULL;
   /* It listens from here on, before the kernel makes the device. */
   op->settle = vd_settle_new(error);
