@@ -237,17 +237,12 @@ VdDevice *vd_device_ref(VdDevice *self)
 
 pid_t vd_device_worker_pid(VdDevice *self)
 {
-  g_autoptr(VdService) service = NULL;
-
-  if (self->attachment->serving != NULL)
-    service = vd_serving_get_service(self->attachment->serving);
-  return service != NULL ? vd_service_pid(service) : 0;
+  return vd_serving_get_pid(self->attachment->serving);
 }
 
 void vd_device_rest_worker(VdDevice *self)
 {
-  if (self->attachment->serving != NULL)
-    vd_serving_rest(self->attachment->serving);
+  vd_serving_rest(self->attachment->serving);
 }
 
 /* The reference that a device without owner has to itself goes with the device, or when that cannot be. */

@@ -353,9 +353,16 @@ int vd_serving_dup_fuse(VdServing *self)
   return self->fuse_fd >= 0 ? fcntl(self->fuse_fd, F_DUPFD_CLOEXEC, 3) : -1;
 }
 
+pid_t vd_serving_get_pid(VdServing *self)
+{
+  g_autoptr(VdService) service = self != NULL ? vd_serving_get_service(self) : NULL;
+
+  return service != NULL ? vd_service_pid(service) : 0;
+}
+
 void vd_serving_rest(VdServing *self)
 {
-  g_autoptr(VdService) service = vd_serving_get_service(self);
+  g_autoptr(VdService) service = self != NULL ? vd_serving_get_service(self) : NULL;
 
   if (service != NULL)
     vd_service_rest(service);
@@ -390,9 +397,12 @@ void vd_serving_bury(VdServing *self)
   else if (pidfd >= 0 && is_worker(self, self->pid))
     syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
   else
-    return;
+    vd_clear_fd(&pidfd);
   if (pidfd >= 0 && g_poll(&end, 1, BURY_DEADLINE_MS) == 0)
     g_warning("virtdisk-worker (pid %d) was killed and does not end", (int)self->pid);
+  /* Else an old write could come after a new one to the same place. */
+  if (!vd_service_await_end(self->socket_path, BURY_DEADLINE_MS))
+    g_warning("virtdisk-worker (pid %d) has ended, and its writes have not", (int)self->pid);
 }
 
 /*

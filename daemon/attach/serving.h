@@ -72,7 +72,9 @@ void vd_serving_set_fuse(VdServing *self, int fd);
 /* A new descriptor of the connection, or -1. Does not block. */
 int vd_serving_dup_fuse(VdServing *self);
 
-/* vd_service_rest(). Does not block. */
+/* Of the worker that serves now; 0: none. self may be NULL. Does not block. */
+pid_t vd_serving_get_pid(VdServing *self);
+/* vd_service_rest(). self may be NULL. Does not block. */
 void vd_serving_rest(VdServing *self);
 /* Kills the worker and ends the FUSE connection: whoever waits for either goes on with an error. */
 void vd_serving_abort(VdServing *self);
