@@ -16,7 +16,6 @@
 #include "attach/hints.h"
 #include "attach/idle.h"
 #include "attach/inuse.h"
-#include "attach/mounts.h"
 #include "attach/partitions.h"
 #include "attach/settle.h"
 #include "attach/supervise.h"
@@ -289,10 +288,23 @@ void vd_device_set_owned(VdDevice *self, gboolean owned)
   self->owned = owned && !self->gone;
 }
 
+/* It was gone before its owner had said whom to tell. */
+static gboolean on_told_late(gpointer user_data)
+{
+  VdDevice *self = user_data;
+  VdDeviceGoneFunc func = g_steal_pointer(&self->gone_func);
+
+  if (func != NULL)
+    func(self, self->gone_data);
+  return G_SOURCE_REMOVE;
+}
+
 void vd_device_set_gone_func(VdDevice *self, VdDeviceGoneFunc func, gpointer user_data)
 {
   self->gone_func = func;
   self->gone_data = user_data;
+  if (self->gone && func != NULL)
+    g_idle_add_full(G_PRIORITY_DEFAULT, on_told_late, vd_device_ref(self), (GDestroyNotify)vd_device_unref);
 }
 
 /* Attaching: prepare -> attach_in_thread -> on_attached -> (udev) on_settled -> done. */
@@ -753,37 +765,6 @@ gboolean vd_device_contains(VdDevice *self, dev_t devno)
   disk = g_path_get_dirname(target);
   name = g_path_get_basename(disk);
   return g_str_equal(name, self->info.name);
-}
-
-static gboolean is_node_of(VdDevice *self, const char *node)
-{
-  g_autoptr(GPtrArray) blocks = vd_sysfs_list_blocks(NULL, self->info.name);
-
-  for (guint i = 0; i < blocks->len; i++)
-    if (g_str_has_prefix(node, "/dev/") &&
-        g_str_equal(node + strlen("/dev/"), ((VdSysBlock *)g_ptr_array_index(blocks, i))->name))
-      return TRUE;
-  return FALSE;
-}
-
-guint vd_device_count_mounts(VdDevice *self)
-{
-  g_autoptr(GError) error = NULL;
-  g_autoptr(GPtrArray) mounts = vd_mounts_read(&error);
-  guint count = 0;
-
-  if (mounts == NULL) {
-    g_warning("%s", error->message);
-    return 0;
-  }
-  for (guint i = 0; i < mounts->len; i++) {
-    const VdMount *mount = g_ptr_array_index(mounts, i);
-
-    if (major(mount->number) == 0 ? vd_mount_names_device(mount) && is_node_of(self, mount->source)
-                                  : vd_device_contains(self, mount->number))
-      count++;
-  }
-  return count;
 }
 
 char *vd_device_partition_path(VdDevice *self, guint32 partition)

@@ -114,7 +114,8 @@ const VdDeviceInfo *vd_device_get_info(VdDevice *self);
  * holder. FALSE: the kernel keeps it (daemon stops, disk goes on). */
 void vd_device_set_owned(VdDevice *self, gboolean owned);
 
-/* Called once, on the main loop, when the device is gone from the kernel, by us or by others. */
+/* Called once, on the main loop, when the device is gone from the kernel, by us or by others; soon, if it is
+ * already. */
 typedef void (*VdDeviceGoneFunc)(VdDevice *self, gpointer user_data);
 void vd_device_set_gone_func(VdDevice *self, VdDeviceGoneFunc func, gpointer user_data);
 

@@ -241,6 +241,18 @@ TEST_F(DetachTest, DetachedByLosetupIsNoticed)
   RunUntil([&] { return HintFiles() == 0; });
 }
 
+TEST_F(DetachTest, WhoComesLateIsToldToo)
+{
+  Gone gone;
+
+  if (system((std::string("losetup -d ") + info->path).c_str()) != 0)
+    GTEST_SKIP() << "needs losetup";
+  RunUntil([&] { return HintFiles() == 0; });
+  vd_device_set_gone_func(device, OnGone, &gone);
+  RunUntil([&] { return gone.calls > 0; });
+  EXPECT_EQ(gone.calls, 1);
+}
+
 TEST_F(DetachTest, NextUserOfTheNameIsNeverTouched)
 {
   int node = TakeOver(info->path, Image("other.img", kMiB), "virtdisk1/5e57ab1e");
