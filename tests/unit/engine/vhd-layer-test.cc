@@ -371,6 +371,25 @@ TEST(VhdLayer, DiscardGivesSpaceBackForTheNextBlock)
   EXPECT_EQ(structure.use.allocated, 12u);
 }
 
+// Until then a power cut leaves the block, with a bitmap that others believe.
+TEST(VhdLayer, SpaceBecomesAHoleOnlyWhenTheTableIsDurable)
+{
+  Chain chain({dynamic()}, true);
+  OPENED(chain);
+  EXPECT_EQ(chain.write(0, 4096, 1), 0);
+  EXPECT_EQ(chain.flush(), 0);
+  chain.sim.run_until_quiet();
+  chain.sim.hold = [](const VdIoOp &op) { return op.kind == VD_IO_FLUSH; };
+  Chain::Request discard(VD_OP_DISCARD, 0, block);
+  chain.submit(discard);
+  chain.sim.run_until_quiet();
+  EXPECT_FALSE(discard.finished);
+  EXPECT_EQ(chain.sim.count(VD_IO_PUNCH), 0u);
+  chain.sim.hold = nullptr;
+  EXPECT_EQ(chain.wait(discard), 0);
+  EXPECT_EQ(chain.sim.count(VD_IO_PUNCH), 1u);
+}
+
 TEST(VhdLayer, FreedSpaceIsZeroWhenItIsUsedAgain)
 {
   images::SparseVhd image(3);
