@@ -419,22 +419,28 @@ TEST_P(Crash, EveryOperationFailsOnce)
     Disk disk(sim, format(), n, true);
     ASSERT_TRUE(disk.ok()) << disk.error();
     Driver driver(sim, disk, model, 3, 12);
-    sim.fail(nth, errors[nth % 2], {}, nth % 5 == 4);
+    bool forever = nth % 5 == 4;
+    sim.fail(nth, errors[nth % 2], {}, forever);
     workload().run(driver, format());
     ASSERT_TRUE(driver.drain()) << "requests hang after operation " << nth << " failed";
     failed_somewhere += driver.failures > 0;
     operations = std::max(operations, sim.operations());
     stride = std::max<uint64_t>(1, operations / std::max<size_t>(1, states_wanted(format()) / 3));
     sim.clear_faults();
-    // It works again: what is written now is there. But after a flush that failed nothing is promised.
+    // It works again: what is written now is there. But after a flush that failed nothing is promised; and a
+    // log that could not be put right either is not written any more until the image is opened anew.
     unsigned before = driver.failures;
     if (!sim.has_lost())
       driver.write(0, 64 * KiB);
     ASSERT_TRUE(driver.drain());
-    EXPECT_EQ(driver.failures, before) << "operation " << nth << " failed, and it does not work again";
+    bool works = driver.failures == before;
+    EXPECT_TRUE(works || (forever && workload().frees && format().device_id == VIRTDISK_DEVICE_VHDX))
+        << "operation " << nth << " failed, and it does not work again";
     driver.flush();
     ASSERT_TRUE(driver.drain());
-    EXPECT_EQ(driver.failures, before + sim.has_lost()) << "operation " << nth << " failed";
+    if (works) {
+      EXPECT_EQ(driver.failures, before + sim.has_lost()) << "operation " << nth << " failed";
+    }
     std::vector<uint8_t> all = disk.read_all();
     ASSERT_FALSE(all.empty()) << "operation " << nth;
     EXPECT_EQ(model.judge(all, never), "") << "operation " << nth << " failed";
