@@ -87,6 +87,8 @@ class Bed(testbed.TestCase):
         ended = []
         self.root.connection.signal_subscribe("org.freedesktop.login1", None, "SessionRemoved", None, None, 0,
                                               lambda *args: ended.append(args[5].unpack()))
+        self.root.connection.call_sync("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetId", None,
+                                       None, 0, 5000, None)  # the bus knows by now who listens
         logind.end_session()
         self.bed.wait(lambda: ended, "SessionRemoved")
         self.assertEqual(ended[0][0], "c1")
