@@ -397,9 +397,12 @@ void vd_serving_bury(VdServing *self)
   else if (pidfd >= 0 && is_worker(self, self->pid))
     syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
   else
-    return;
+    vd_clear_fd(&pidfd);
   if (pidfd >= 0 && g_poll(&end, 1, BURY_DEADLINE_MS) == 0)
     g_warning("virtdisk-worker (pid %d) was killed and does not end", (int)self->pid);
+  /* Else an old write could come after a new one to the same place. */
+  if (!vd_service_await_end(self->socket_path, BURY_DEADLINE_MS))
+    g_warning("virtdisk-worker (pid %d) has ended, and its writes have not", (int)self->pid);
 }
 
 /*

@@ -46,6 +46,16 @@ static int set_control(VdServer *server)
              : vd_ring_set_file(server->ring, VD_SLOT_CONTROL, server->lines.control_fd);
 }
 
+/* Nothing is done with it through the ring. But a ring keeps its files until its last request has ended,
+ * which is after the end of the process: as long as somebody listens, writes of ours may still arrive in the
+ * image (vd_service_await_end()). */
+static int set_listener(VdServer *server)
+{
+  int fd = server->order.listen_fd;
+
+  return fd < 0 ? 0 : vd_ring_set_file(server->ring, VD_SLOT_LISTEN, fd);
+}
+
 /* Addresses that nothing else has, and that nobody can read or write by mistake. */
 static uint8_t *reserve(size_t size)
 {
@@ -114,6 +124,8 @@ bool vd_serve_make_ring(VdServer *server, VdFormatError *ret_error)
   result = set_transport(server);
   if (result == 0)
     result = set_control(server);
+  if (result == 0)
+    result = set_listener(server);
   if (result == 0)
     result = set_up_zero_copy(server);
   if (result == 0)

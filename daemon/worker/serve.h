@@ -12,7 +12,7 @@
 #include "worker/serve-protocol.h"
 
 /* Places in the ring's table of files. */
-enum { VD_SLOT_TRANSPORT, VD_SLOT_CONTROL, VD_SLOT_IMAGES };
+enum { VD_SLOT_TRANSPORT, VD_SLOT_CONTROL, VD_SLOT_LISTEN, VD_SLOT_IMAGES };
 
 /* Lines at a time; who comes when all are taken is turned away. */
 #define VD_SERVE_MAX_LINES 4

@@ -292,6 +292,20 @@ VdService *vd_service_connect(const char *socket_path, GError **error)
   return meet(self, error) ? g_steal_pointer(&self) : NULL;
 }
 
+gboolean vd_service_await_end(const char *socket_path, guint deadline_ms)
+{
+  struct sockaddr_un address = {0};
+  vd_autofd folder = -1;
+  vd_autofd fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  GPollFD end = {.fd = fd};
+
+  /* Nobody accepts the connection; it breaks with the last reference to the listening socket. */
+  if (fd < 0 || !make_address(socket_path, &address, &folder) ||
+      connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+    return errno == ENOENT || errno == ECONNREFUSED;
+  return g_poll(&end, 1, (gint)deadline_ms) > 0;
+}
+
 gboolean vd_service_is_foreign(VdService *self)
 {
   return self->report.header.version != VD_SERVE_VERSION;

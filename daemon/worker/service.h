@@ -36,6 +36,9 @@ GArray *vd_service_take_faults(VdService *self, VdCheckSummary *ret_summary, gbo
 /* Blocking, short: connects to one that serves already. Errors: NOT_FOUND (nobody listens), WORKER_LOST,
  * TIMED_OUT. */
 VdService *vd_service_connect(const char *socket_path, GError **error);
+/* Blocking: a worker that was killed may have had writes under way, which the kernel ends after the process.
+ * Until they have ended, or the deadline. FALSE: they have not. */
+gboolean vd_service_await_end(const char *socket_path, guint deadline_ms);
 /* Of another version: it can be watched, stopped, killed and waited for, and nothing else. */
 gboolean vd_service_is_foreign(VdService *self);
 

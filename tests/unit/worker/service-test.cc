@@ -5,7 +5,10 @@
 #include <cstring>
 #include <functional>
 #include <poll.h>
+#include <future>
+#include <string>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 extern "C" {
@@ -305,4 +308,28 @@ TEST_F(ServiceCheck, CountsMustNotOverflow)
   end.summary.counts[VD_FAULT_NOTE] = 1;
   say(end);
   EXPECT_FALSE(is_believed());
+}
+
+// Whoever still holds the listening socket of a worker may still write for it.
+TEST(ServiceEnd, IsWhenNobodyListens)
+{
+  std::string folder = "/tmp/virtdisk-test.XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const std::string path = folder + "/worker.sock";
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  strcpy(address.sun_path, path.c_str());
+  EXPECT_TRUE(vd_service_await_end(path.c_str(), 10000));
+  int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  EXPECT_EQ(bind(listener, reinterpret_cast<sockaddr *>(&address), sizeof address), 0);
+  EXPECT_EQ(listen(listener, 4), 0);
+  EXPECT_FALSE(vd_service_await_end(path.c_str(), 50));
+  auto ended = std::async(std::launch::async, [&] { return vd_service_await_end(path.c_str(), 20000); });
+  pollfd asked = {listener, POLLIN, 0};
+  EXPECT_EQ(poll(&asked, 1, 20000), 1);
+  close(listener);
+  EXPECT_TRUE(ended.get());
+  EXPECT_TRUE(vd_service_await_end(path.c_str(), 10000));
+  unlink(path.c_str());
+  rmdir(folder.c_str());
 }
