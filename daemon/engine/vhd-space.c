@@ -100,6 +100,8 @@ static void finish_refill(VdVhdLayer *self, int error)
   space->n_to_fail = error < 0 ? space->n_waiting : 0;
   space->n_waiting = 0;
   vd_waiters_wake(&space->waiters);
+  /* Who has failed meanwhile does not ask again. */
+  space->n_to_fail = 0;
 }
 
 static void add_ready(VdVhdSpace *space, uint64_t place)

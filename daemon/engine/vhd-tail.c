@@ -63,13 +63,14 @@ static void write_suspects(VdVhdLayer *self)
   vd_vhd_pump_run(&self->pump, self);
 }
 
-/* The next step that is due, from the current one on. */
+/* The next step that is due, from the current one on. The table is flushed in any case: entries that were
+ * taken out after an error must be gone before the trailer comes to where their blocks were. */
 static unsigned due(const VdVhdLayer *self)
 {
   const VdVhdTail *tail = &self->tail;
 
   if (tail->step == STEP_TABLE && self->n_suspect == 0)
-    return tail->front ? STEP_FRONT : STEP_TRAILER;
+    return STEP_TABLE_FLUSH;
   if (tail->step == STEP_FRONT && !tail->front)
     return STEP_TRAILER;
   return tail->step;

@@ -117,6 +117,8 @@ static void wake(VdVhdxLayer *self, int error)
   space->error_shares = error < 0 ? space->n_waiting : 0;
   space->n_waiting = 0;
   vd_waiters_wake(&space->waiters);
+  /* Who has failed meanwhile does not ask again. */
+  space->error_shares = 0;
 }
 
 static VdStep wait_for_space(VdVhdxSpace *space, VdWaiter *waiter)
@@ -135,9 +137,13 @@ static void on_punched(VdIoOp *op, int result)
   if (result == 0) {
     space->ready = op->offset;
     space->ready_end = op->offset + op->length;
-  } else {
+  } else if (result == -EOPNOTSUPP) {
     /* The holes are there when the image is opened the next time. */
     space->can_punch = false;
+  } else {
+    /* For want of space, perhaps: it is tried again when something more was given back. */
+    vd_vhdx_space_give(self, op->offset, op->length);
+    space->none_of = 1;
   }
   wake(self, 0);
 }

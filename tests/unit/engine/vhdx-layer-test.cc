@@ -685,3 +685,40 @@ TEST(VhdxLayer, WhatALogWritesIntoABlockIsNotReadFromTheFile)
   reader.read(65536, 4096, &result);
   EXPECT_EQ(result, -EIO);
 }
+
+// The other part of a write fails while one waits for space that is not to be had: the error is that write's,
+// and not the next one's.
+TEST(VhdxLayer, AnErrorThatNobodyAsksForIsNoOnesElse)
+{
+  Chain chain({create({})}, true);
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  for (unsigned i = 0; i < 32; i++)
+    ASSERT_EQ(chain.fill(i * mib, 512, 1), 0);
+  bool hold = true;
+  chain.sim.hold = [&](const VdIoOp &op) { return hold && op.kind == VD_IO_WRITE && op.length == 4096; };
+  Pending both(VD_OP_WRITE, 31 * mib, 2 * mib);
+  memset(both.memory.data, 3, 2 * mib);
+  chain.sim.fail(0, ENOSPC, VD_IO_WRITE, true);
+  vd_engine_submit(chain.engine, &both.request);
+  chain.sim.run_until_quiet();
+  hold = false;
+  EXPECT_EQ(chain.wait(both), -ENOSPC);
+  chain.sim.clear_faults();
+  EXPECT_EQ(chain.fill(40 * mib, 512, 4), 0);
+}
+
+TEST(VhdxLayer, AHoleThatCannotBeMadeNowIsNotTheLast)
+{
+  Chain chain({create({})}, true);
+  ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+  for (unsigned i = 0; i < 8; i++)
+    ASSERT_EQ(chain.fill(i * mib, 512, 1), 0);
+  ASSERT_EQ(chain.discard(0, 2 * mib), 0);
+  chain.sim.fail(0, ENOSPC, VD_IO_PUNCH);
+  EXPECT_EQ(chain.fill(20 * mib, 512, 2), 0);
+  ASSERT_EQ(chain.discard(2 * mib, mib), 0);
+  uint64_t punches = chain.sim.count(VD_IO_PUNCH);
+  EXPECT_EQ(chain.fill(21 * mib, 512, 3), 0);
+  EXPECT_EQ(chain.sim.count(VD_IO_PUNCH), punches + 1);
+  EXPECT_EQ(chain.read(21 * mib, 1024)[512], 0);
+}
