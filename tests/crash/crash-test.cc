@@ -5,7 +5,7 @@
 // and, where it knows the format, qemu-img. The same once more while such a state is opened. Then the same
 // workload with each of its operations failing once, and files that end too early.
 //
-// VIRTDISK_CRASH_STATES: states of one workload on one format (default 24).
+// VIRTDISK_CRASH_STATES: states of one workload on one format (default 18).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -31,7 +31,7 @@ namespace
 size_t states_wanted(const Format &format)
 {
   const char *wish = getenv("VIRTDISK_CRASH_STATES");
-  size_t states = wish != nullptr ? static_cast<size_t>(atol(wish)) : 24;
+  size_t states = wish != nullptr ? static_cast<size_t>(atol(wish)) : 18;
 
   return std::max<size_t>(8, states * 8 * MiB / std::max<size_t>(8 * MiB, format.size));
 }
