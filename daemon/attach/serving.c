@@ -430,6 +430,8 @@ void vd_serving_end(VdServing *self)
               self->n_images > 0 ? self->images[0].path : self->tag, error->message);
     vd_service_kill(service);
   }
+  /* Who is told of the end finds the image free, and what it lies on. */
+  vd_service_await_end(self->socket_path, BURY_DEADLINE_MS);
   unlock_found(self);
   vd_serving_forget(self);
 }
