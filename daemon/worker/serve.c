@@ -143,8 +143,9 @@ static void ignore_signals(void)
     signal(polite[i], SIG_IGN);
 }
 
-/* Stack that is there already: locked, it could not grow beyond the limit. */
-static void grow_stack(void)
+/* Stack that is there already: locked, it could not grow beyond the limit. Not inlined: it has to lie below
+ * whoever calls, where the next calls will be. */
+static __attribute__((noinline)) void grow_stack(void)
 {
   volatile char stack[STACK_SIZE];
 
