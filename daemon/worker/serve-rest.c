@@ -37,12 +37,41 @@ void vd_serve_release_held(VdServer *server)
   }
 }
 
-/* Images that cannot be opened any more are the end: a successor may have more luck. */
+static void on_flushed(VdRequest *request, int result)
+{
+  *(int *)request->user = result;
+}
+
+/* -errno of the ring, which is the end. */
+static int flush(VdServer *server, int *ret_result)
+{
+  VdRequest request = {.op = VD_OP_FLUSH, .done = on_flushed, .user = ret_result};
+  int wait = 0;
+
+  *ret_result = 1;
+  vd_engine_submit(server->engine, &request);
+  while (*ret_result > 0 && wait >= 0)
+    wait = vd_ring_wait(server->ring);
+  return wait < 0 ? wait : 0;
+}
+
+/*
+ * What was acknowledged is made durable first. Where that fails the engine stays as it is: it fails each
+ * FLUSH from then on, and one that was opened anew would know nothing of what was lost. Images that cannot be
+ * opened any more are the end: a successor may have more luck.
+ */
 static int rest(VdServer *server)
 {
   VdFormatError error;
+  int flushed, result = flush(server, &flushed);
 
+  if (result < 0)
+    return result;
+  if (flushed == 0 && !wants_rest(server))
+    return 0;
   server->changed = false;
+  if (flushed < 0)
+    return 0;
   vd_serve_close_images(server);
   if (!vd_serve_open_images(server, &error))
     return -EIO;
