@@ -17,10 +17,7 @@ static void descriptors_free(gpointer data)
 {
   Descriptors *self = data;
 
-  for (gint i = 0; i < self->n; i++)
-    if (self->fds[i] >= 0)
-      vd_offload_close(self->fds[i]);
-  g_free(self->fds);
+  vd_offload_close_all(self->fds, (gsize)self->n);
   g_free(self);
 }
 

@@ -38,12 +38,6 @@ void vd_offload(GTask *task, GTaskThreadFunc func)
   g_free(work);
 }
 
-static gpointer close_in_thread(gpointer data)
-{
-  close(GPOINTER_TO_INT(data));
-  return NULL;
-}
-
 typedef struct {
   int *fds;
   gsize n;
@@ -71,6 +65,7 @@ void vd_offload_close_all(int *fds, gsize n)
     g_thread_unref(thread);
     return;
   }
+  /* The main loop would wait for as long as the files' server likes. Descriptors are the lesser loss. */
   g_warning("no thread could be started to close %" G_GSIZE_FORMAT " descriptors, which stay open", n);
   g_free(fds);
   g_free(work);
@@ -78,11 +73,8 @@ void vd_offload_close_all(int *fds, gsize n)
 
 void vd_offload_close(int fd)
 {
-  GThread *thread = g_thread_try_new("virtdisk-close", close_in_thread, GINT_TO_POINTER(fd), NULL);
+  int *fds = g_new(int, 1);
 
-  /* The main loop would wait for as long as the file's server likes. A descriptor is the lesser loss. */
-  if (thread == NULL)
-    g_warning("no thread could be started to close a descriptor, which stays open");
-  else
-    g_thread_unref(thread);
+  *fds = fd;
+  vd_offload_close_all(fds, 1);
 }
