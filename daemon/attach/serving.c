@@ -386,6 +386,13 @@ static gboolean is_worker(const VdServing *self, pid_t pid)
   return program != NULL && g_str_has_prefix(program, self->program);
 }
 
+/* A worker's writes, and its grip on the image, end after its process. */
+static void await_end(const VdServing *self)
+{
+  if (!vd_service_await_end(self->socket_path, BURY_DEADLINE_MS))
+    g_warning("virtdisk-worker (pid %d) has ended, and its writes have not", (int)self->pid);
+}
+
 void vd_serving_bury(VdServing *self)
 {
   g_autoptr(VdService) service = vd_serving_get_service(self);
@@ -401,8 +408,7 @@ void vd_serving_bury(VdServing *self)
   if (pidfd >= 0 && g_poll(&end, 1, BURY_DEADLINE_MS) == 0)
     g_warning("virtdisk-worker (pid %d) was killed and does not end", (int)self->pid);
   /* Else an old write could come after a new one to the same place. */
-  if (!vd_service_await_end(self->socket_path, BURY_DEADLINE_MS))
-    g_warning("virtdisk-worker (pid %d) has ended, and its writes have not", (int)self->pid);
+  await_end(self);
 }
 
 /*
@@ -431,7 +437,7 @@ void vd_serving_end(VdServing *self)
     vd_service_kill(service);
   }
   /* Who is told of the end finds the image free, and what it lies on. */
-  vd_service_await_end(self->socket_path, BURY_DEADLINE_MS);
+  await_end(self);
   unlock_found(self);
   vd_serving_forget(self);
 }
