@@ -4,8 +4,8 @@
 #include "nesting.h"
 #include "virtdisk-error.h"
 
-/* A worker that has ended holds its files for a moment still, since io_uring lets go of them later: so does
- * the file system that an inner image lies on. Nothing tells of it. */
+/* The kernel lets go of an inner image a moment after its worker's ring is known to have ended, and until
+ * then the file system that it lies on is busy. Nothing tells of that moment. */
 #define MAX_TRIES 10
 #define PAUSE_MS 200
 
