@@ -47,6 +47,12 @@ static gboolean is_workers_error(gint32 code)
       VIRTDISK_ERROR_IO,
       VIRTDISK_ERROR_NO_RESOURCES,
       VIRTDISK_ERROR_INTERNAL,
+      VIRTDISK_ERROR_NOT_FOUND,
+      VIRTDISK_ERROR_OPERATION_ABORTED,
+      VIRTDISK_ERROR_VHD_METADATA_FULL,
+      VIRTDISK_ERROR_VHD_RESIZE_WOULD_TRUNCATE_DATA,
+      VIRTDISK_ERROR_VHD_ALREADY_AT_OR_BELOW_MINIMUM_VIRTUAL_SIZE,
+      VIRTDISK_ERROR_VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE,
   };
 
   for (gsize i = 0; i < G_N_ELEMENTS(codes); i++)
@@ -55,8 +61,7 @@ static gboolean is_workers_error(gint32 code)
   return FALSE;
 }
 
-/* Ends in NUL within size bytes, and nothing else is done to a terminal with it. */
-static gboolean is_plain(const char *text, gsize size)
+gboolean vd_worker_said_text(const char *text, gsize size)
 {
   gsize length = strnlen(text, size);
 
@@ -72,7 +77,7 @@ GError *vd_worker_said_error(const VdFormatError *said)
 
   if (!is_workers_error(said->code) || length == 0 || length == sizeof said->text)
     return vd_worker_lost("answered with an error that it cannot have");
-  if (!is_plain(said->text, sizeof said->text))
+  if (!vd_worker_said_text(said->text, sizeof said->text))
     return vd_worker_lost("answered with an error whose text is not plain");
   return g_error_new_literal(VIRTDISK_ERROR, said->code, said->text);
 }
@@ -80,6 +85,6 @@ GError *vd_worker_said_error(const VdFormatError *said)
 gboolean vd_worker_said_fault(const VdFault *said)
 {
   return said->kind <= VD_FAULT_SERIOUS && said->repairable <= 1 && is_workers_error(said->error.code) &&
-         said->error.text[0] != '\0' && is_plain(said->error.text, sizeof said->error.text) &&
-         is_plain(said->error.field, sizeof said->error.field);
+         said->error.text[0] != '\0' && vd_worker_said_text(said->error.text, sizeof said->error.text) &&
+         vd_worker_said_text(said->error.field, sizeof said->error.field);
 }

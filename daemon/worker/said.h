@@ -12,5 +12,7 @@
 GError *vd_worker_lost(const char *what);
 /* Never NULL: what cannot have been said by a sound worker is WORKER_LOST. Any thread. */
 GError *vd_worker_said_error(const VdFormatError *said);
+/* Ends in NUL within size bytes, and nothing is done to a terminal with it. */
+gboolean vd_worker_said_text(const char *text, gsize size);
 /* A fault that a sound worker may have found: its numbers are in range, its texts are plain. Any thread. */
 gboolean vd_worker_said_fault(const VdFault *said);

@@ -8,24 +8,45 @@
 
 #include "engine/pages.h"
 #include "util/checked.h"
-#include "worker/serve.h"
+#include "worker/task.h"
 
 /* Bytes of one page of metadata. */
 #define PAGE_SIZE 4096
 
-static bool open_layers(VdServer *server, VdLayer **layers, VdFormatError *ret_error)
+VdLayerSource vd_serve_source(const VdServer *server, unsigned file, bool writable)
 {
-  const VdServeOrder *order = &server->order;
+  return (VdLayerSource){.io = server->io,
+                         .file = file,
+                         .fd = server->order.images[file],
+                         .writable = writable,
+                         .pages = server->pages};
+}
 
-  for (unsigned i = 0; i < order->n_images; i++) {
-    VdLayerSource source = {.io = server->io, .file = i, .fd = order->images[i], .pages = server->pages};
+bool vd_serve_open_chain(VdServer *server, unsigned first, bool leaf_writable, uint32_t device_id,
+                         VdLayer **ret_layers, VdFormatError *ret_error)
+{
+  for (unsigned i = first; i < server->order.n_images; i++) {
+    VdLayerSource source = vd_serve_source(server, i, leaf_writable && i == first);
 
-    source.writable = i == 0 && (order->setup.flags & VD_SERVE_WRITABLE) != 0;
-    layers[i] = vd_layer_open(&source, order->setup.device_id, ret_error);
-    if (!layers[i])
+    ret_layers[i - first] = vd_layer_open(&source, device_id, ret_error);
+    if (!ret_layers[i - first])
       return false;
   }
-  return true;
+  return vd_layers_check_chain(ret_layers, server->order.n_images - first, ret_error);
+}
+
+static bool is_written(const VdServer *server)
+{
+  return (server->order.setup.flags & VD_SERVE_WRITABLE) != 0;
+}
+
+/* Of images that are served alone, whatever their parents. */
+static bool open_leaf(VdServer *server, VdLayer **ret_layer, VdFormatError *ret_error)
+{
+  VdLayerSource source = vd_serve_source(server, 0, is_written(server));
+
+  *ret_layer = vd_layer_open(&source, server->order.setup.device_id, ret_error);
+  return *ret_layer != NULL;
 }
 
 bool vd_serve_check_disk(const VdServeSetup *setup, uint64_t size, uint32_t sector_size,
@@ -49,7 +70,7 @@ static bool no_memory(VdFormatError *ret_error, const char *what)
                              strerrordesc_np(errno));
 }
 
-static bool make_pages(VdServer *server, VdFormatError *ret_error)
+bool vd_serve_make_pages(VdServer *server, VdFormatError *ret_error)
 {
   size_t capacity = server->order.setup.cache_size;
 
@@ -61,10 +82,10 @@ bool vd_serve_open_images(VdServer *server, VdFormatError *ret_error)
 {
   static VdLayer *layers[VD_IO_MAX_FILES];
   const VdServeOrder *order = &server->order;
-  VdEngineOptions options = {.read_only = (order->setup.flags & VD_SERVE_WRITABLE) == 0};
+  VdEngineOptions options = {.read_only = !is_written(server)};
 
-  if (!make_pages(server, ret_error) || !open_layers(server, layers, ret_error) ||
-      !vd_layers_check_chain(layers, order->n_images, ret_error) ||
+  if (!vd_serve_make_pages(server, ret_error) ||
+      !vd_serve_open_chain(server, 0, is_written(server), order->setup.device_id, layers, ret_error) ||
       !vd_serve_check_disk(&order->setup, layers[0]->size, layers[0]->sector_size, ret_error))
     return false;
   options.pages = server->pages;
@@ -124,7 +145,7 @@ static bool begin(VdServer *server, VdFormatError *ret_error)
   VdLayer *layer;
   int result;
 
-  if (!make_pages(server, ret_error) || !open_layers(server, &layer, ret_error))
+  if (!vd_serve_make_pages(server, ret_error) || !open_leaf(server, &layer, ret_error))
     return false;
   result = run_step(server, layer, layer->ops->begin);
   if (result == 0)
@@ -136,7 +157,7 @@ bool vd_serve_reopen(VdServer *server, VdFormatError *ret_error)
 {
   VdLayer *layer;
 
-  if (!make_pages(server, ret_error) || !open_layers(server, &layer, ret_error))
+  if (!vd_serve_make_pages(server, ret_error) || !open_leaf(server, &layer, ret_error))
     return false;
   return flush_and_judge(server, run_step(server, layer, layer->ops->close),
                          "the image could not be repaired", ret_error);
@@ -150,7 +171,9 @@ bool vd_serve_do_task(VdServer *server, VdFormatError *ret_error)
   case VD_TASK_CHECK:
   case VD_TASK_REPAIR:
     return vd_serve_check(server, ret_error);
-  default:
+  case VD_TASK_BEGIN:
     return begin(server, ret_error);
+  default:
+    return vd_task_run(server, ret_error);
   }
 }

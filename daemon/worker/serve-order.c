@@ -80,15 +80,16 @@ static bool check_setup(const VdServeSetup *setup, VdFormatError *ret_error)
 {
   if (setup->transport > VD_TRANSPORT_FUSE)
     return refuse(ret_error, "transport", setup->transport);
-  if (setup->task > VD_TASK_REPAIR ||
-      (setup->task == VD_TASK_NONE) != (setup->transport != VD_TRANSPORT_NONE))
+  if (setup->task > VD_TASK_LAST || (setup->task == VD_TASK_NONE) != (setup->transport != VD_TRANSPORT_NONE))
     return refuse(ret_error, "task", setup->task);
   if ((setup->flags & ~KNOWN_FLAGS) != 0)
     return refuse(ret_error, "flags", setup->flags);
-  if (setup->n_files == 0 || setup->n_files > VD_IO_MAX_FILES + 2)
+  if (setup->n_files == 0 || setup->n_files > VD_IO_MAX_FILES + 3)
     return refuse(ret_error, "n_files", setup->n_files);
   if (setup->cache_size > MAX_CACHE)
     return refuse(ret_error, "cache_size", setup->cache_size);
+  if (setup->n_written > (setup->task == VD_TASK_MERGE ? VD_IO_MAX_FILES : 1))
+    return refuse(ret_error, "n_written", setup->n_written);
   return setup->transport == VD_TRANSPORT_NONE || check_transport(setup, ret_error);
 }
 
@@ -113,6 +114,8 @@ static int *place_of(VdServeOrder *order, const VdServeFile *file)
     return &order->transport_fd;
   case VD_ROLE_IMAGE:
     return file->index < VD_IO_MAX_FILES ? &order->images[file->index] : NULL;
+  case VD_ROLE_BLOB:
+    return order->setup.transport == VD_TRANSPORT_NONE ? &order->blob_fd : NULL;
   }
   return NULL;
 }
@@ -135,6 +138,12 @@ static bool receive_file(int line, VdServeOrder *order, VdFormatError *ret_error
   return true;
 }
 
+/* Those of the others look at one file, or write it. */
+static bool takes_chain(uint32_t task)
+{
+  return task == VD_TASK_NONE || task == VD_TASK_COPY || task == VD_TASK_COMPACT || task == VD_TASK_MERGE;
+}
+
 static bool check_files(VdServeOrder *order, VdFormatError *ret_error)
 {
   bool serves = order->setup.transport != VD_TRANSPORT_NONE;
@@ -144,8 +153,10 @@ static bool check_files(VdServeOrder *order, VdFormatError *ret_error)
   for (unsigned i = order->n_images; i < VD_IO_MAX_FILES; i++)
     if (order->images[i] >= 0)
       return refuse(ret_error, "index", i);
-  if (order->n_images == 0 || (!serves && order->n_images != 1))
+  if (order->n_images == 0 || (!takes_chain(order->setup.task) && order->n_images != 1))
     return refuse(ret_error, "images", order->n_images);
+  if (order->setup.n_written > order->n_images)
+    return refuse(ret_error, "n_written", order->setup.n_written);
   if ((order->transport_fd >= 0) != serves || (order->listen_fd >= 0 && !serves))
     return refuse(ret_error, "transport", order->setup.transport);
   return true;
@@ -176,7 +187,7 @@ static bool receive_all(int line, VdServeOrder *order, VdFormatError *ret_error)
 
 bool vd_serve_receive_order(int line, VdServeOrder *ret_order, VdFormatError *ret_error)
 {
-  ret_order->listen_fd = ret_order->transport_fd = -1;
+  ret_order->listen_fd = ret_order->transport_fd = ret_order->blob_fd = -1;
   ret_order->n_images = 0;
   for (unsigned i = 0; i < VD_IO_MAX_FILES; i++)
     ret_order->images[i] = -1;

@@ -52,8 +52,10 @@ typedef enum {
   VD_SERVE_GIVEN,
   VD_SERVE_STOP,
   VD_SERVE_CLOSED,
-  VD_SERVE_FAULT,   /* of CHECK and REPAIR, any number before CHECKED */
-  VD_SERVE_CHECKED, /* and then READY and CLOSED as of every task */
+  VD_SERVE_FAULT,    /* of CHECK and REPAIR, any number before CHECKED */
+  VD_SERVE_CHECKED,  /* and then READY and CLOSED as of every task */
+  VD_SERVE_PROGRESS, /* of a task, any number before READY, some per second at most */
+  VD_SERVE_RESULT,   /* of a task that has more to tell, once, before READY */
 } VdServeKind;
 
 typedef enum {
@@ -68,13 +70,25 @@ typedef enum {
   VD_TASK_BEGIN,  /* what a session of writing starts with (a fixed VHDX that loop will write to) */
   VD_TASK_CHECK,  /* every structure of file 0 */
   VD_TASK_REPAIR, /* what can be mended is, if anything is; then as CHECK */
+  /* Those that follow tell of their progress and are told to end by STOP: they leave the image as it was, or
+   * as far as they got and whole, and fail with OPERATION_ABORTED. Parameters: VdTaskOrder. */
+  VD_TASK_COPY,     /* file 0 is new and empty: create, filled from the chain that follows it */
+  VD_TASK_COMPACT,  /* file 0 is the leaf, its parents follow */
+  VD_TASK_RESIZE,   /* file 0 */
+  VD_TASK_MERGE,    /* the chain, as far as target_depth and its parents */
+  VD_TASK_EDIT,     /* file 0: one field that SetVirtualDiskInformation names */
+  VD_TASK_METADATA, /* file 0: user metadata of a VHDX */
+  VD_TASK_MEASURE,  /* file 0: what needs all tables to be read */
 } VdTask;
+
+#define VD_TASK_LAST VD_TASK_MEASURE
 
 /* What a descriptor that comes along is. */
 typedef enum {
   VD_ROLE_LISTEN,    /* the socket in /run/virtdisk; serving only */
   VD_ROLE_TRANSPORT, /* /dev/ublkcN or /dev/fuse */
   VD_ROLE_IMAGE,     /* index: place in the chain */
+  VD_ROLE_BLOB,      /* of a task: a memfd of the daemon, for what is longer than a message */
 } VdRole;
 
 /* Bits of VdServeSetup.flags */
@@ -88,6 +102,40 @@ typedef struct {
   uint32_t magic, version, kind, size; /* size: bytes of the whole message */
 } VdServeHeader;
 
+/* Bits of VdTaskOrder.flags */
+#define VD_COPY_VERIFY (1U << 0)            /* what was written is read back and compared */
+#define VD_COMPACT_NO_ZERO_SCAN (1U << 0)   /* COMPACT_VIRTUAL_DISK_FLAG_NO_ZERO_SCAN */
+#define VD_COMPACT_NO_BLOCK_MOVES (1U << 1) /* COMPACT_VIRTUAL_DISK_FLAG_NO_BLOCK_MOVES */
+#define VD_COMPACT_FILE_SYSTEMS (1U << 2)   /* what the file systems inside call free is given back too */
+#define VD_RESIZE_GROW_ONLY (1U << 0)       /* ExpandVirtualDisk */
+
+/* What METADATA does. Lists and items go through the blob. */
+typedef enum { VD_METADATA_ENUMERATE, VD_METADATA_GET, VD_METADATA_SET, VD_METADATA_DELETE } VdMetadataCall;
+
+/* What EDIT changes; the numbers are those of SET_VIRTUAL_DISK_INFO_VERSION. */
+typedef enum {
+  VD_EDIT_PARENT = 1,               /* linkage, timestamp and paths */
+  VD_EDIT_IDENTIFIER = 2,           /* guid */
+  VD_EDIT_PHYSICAL_SECTOR_SIZE = 4, /* value */
+  VD_EDIT_VIRTUAL_DISK_ID = 5,      /* guid */
+} VdEditKind;
+
+typedef struct {
+  uint32_t flags;
+  uint32_t call;                       /* VdMetadataCall, VdEditKind */
+  uint32_t source_device_id;           /* COPY: VirtdiskDeviceId of the source's chain */
+  uint32_t source_depth, target_depth; /* MERGE: the leaf is 1; source_depth < target_depth */
+  uint32_t value;
+  uint64_t size;    /* RESIZE: new one, bytes. METADATA SET: bytes in the blob */
+  uint8_t guid[16]; /* as printed, first byte first */
+  /* EDIT PARENT. As in VdCreateSpec. */
+  uint8_t linkage[16];
+  uint32_t timestamp;
+  uint32_t unused;
+  char parent_relative[1024];
+  char parent_absolute[1024];
+} VdTaskOrder;
+
 typedef struct {
   VdServeHeader header;
   uint32_t transport, task, flags;
@@ -98,7 +146,10 @@ typedef struct {
   uint64_t size;          /* bytes the device has; the chain must agree */
   uint64_t offset;        /* bytes of the virtual disk before the device's first (RestrictedOffset) */
   uint64_t cache_size;    /* bytes of metadata; 0: the default */
-  VdCreateSpec create;
+  uint32_t n_written;     /* tasks: files, from the first on, that are written; WRITABLE stands for 1 */
+  uint32_t unused;
+  VdCreateSpec create; /* CREATE, COPY */
+  VdTaskOrder order;
 } VdServeSetup;
 
 typedef struct {
@@ -130,3 +181,19 @@ typedef struct {
   uint32_t unused;
   VdCheckSummary summary;
 } VdServeChecked;
+
+typedef struct {
+  VdServeHeader header;
+  uint64_t current, completion; /* both may change; percentages only (GetVirtualDiskOperationProgress) */
+} VdServeProgress;
+
+/* What a task found or did. */
+typedef struct {
+  VdServeHeader header;
+  uint64_t size;               /* RESIZE: bytes the disk has now. METADATA: bytes in the blob */
+  uint64_t copied, given_back; /* bytes */
+  uint64_t smallest_safe_size; /* MEASURE, as in VdFacts; 0: not known */
+  uint32_t fragmentation;      /* MEASURE: percent of the blocks that do not follow the one before them */
+  uint32_t fell_back;          /* COMPACT: file systems that nothing could be asked of */
+  char note[256];              /* for people, plain text: which, and why; may be empty */
+} VdServeResult;

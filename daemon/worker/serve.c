@@ -194,6 +194,7 @@ static int highest_fd(const VdServer *server)
   int last = higher(VD_WORKER_SOCKET_FD, higher(server->order.listen_fd, server->order.transport_fd));
 
   last = higher(last, higher(server->lines.control_fd, server->lines.signal_fd));
+  last = higher(last, server->order.blob_fd);
   if (server->ring)
     last = higher(last, vd_ring_uring(server->ring)->ring_fd);
   for (unsigned i = 0; i < server->order.n_images; i++)

@@ -25,6 +25,7 @@ typedef struct {
   VdServeSetup setup;
   int listen_fd;    /* -1: none */
   int transport_fd; /* -1: none */
+  int blob_fd;      /* -1: none */
   int images[VD_IO_MAX_FILES];
   unsigned n_images;
 } VdServeOrder;
@@ -84,6 +85,7 @@ struct VdServer {
   bool changed;    /* since the images were opened */
   VdRequest *held; /* until the images are open; in reverse */
   uint64_t locked; /* bytes */
+  int64_t told_ms; /* when a task last told of its progress; 0: never */
   pid_t pid;
 };
 
@@ -93,6 +95,14 @@ unsigned vd_serve_count_files(const VdServer *server);
 /* Fills server->ring and server->io, for order, transport and lines. Still privileged. */
 bool vd_serve_make_ring(VdServer *server, VdFormatError *ret_error);
 
+/* How file is to be opened as a layer, with the pages of the server. */
+VdLayerSource vd_serve_source(const VdServer *server, unsigned file, bool writable);
+/* server->pages, as large as the order says. */
+bool vd_serve_make_pages(VdServer *server, VdFormatError *ret_error);
+/* The images from first to the last, as one chain; pages are made. On failure those that were opened stay in
+ * ret_layers: the process ends anyway. */
+bool vd_serve_open_chain(VdServer *server, unsigned first, bool leaf_writable, uint32_t device_id,
+                         VdLayer **ret_layers, VdFormatError *ret_error);
 /* Blocks; closes with the process. Fills server->engine. Only inside the sandbox. */
 bool vd_serve_open_images(VdServer *server, VdFormatError *ret_error);
 /* size, sector_size and order agree? */

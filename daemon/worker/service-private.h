@@ -19,6 +19,10 @@ struct VdService {
   GArray *given;          /* int; NULL: none is expected, and what comes is closed */
   GArray *faults;         /* VdFault; NULL: none are expected */
   VdServeChecked checked; /* its kind is 0 until it was said */
+  gboolean is_long;       /* a task that tells of its progress */
+  guint64 words;          /* of it */
+  VdServeProgress progress;
+  VdServeResult result; /* its kind is 0 until it was said */
   /* Main loop only. */
   GSource *source;
   VdServiceGoneFunc func;

@@ -112,10 +112,12 @@ static gboolean send_all(VdService *self, const VdServiceSpec *spec, int listene
   g_autofree VdServeSetup *setup = g_memdup2(&spec->setup, sizeof spec->setup);
 
   vd_service_fill_header(&setup->header, VD_SERVE_SETUP, sizeof *setup);
-  setup->n_files = spec->n_images + (listener >= 0 ? 1 : 0) + (spec->transport_fd >= 0 ? 1 : 0);
+  setup->n_files = spec->n_images + (listener >= 0 ? 1 : 0) + (spec->transport_fd >= 0 ? 1 : 0) +
+                   (spec->blob_fd > 0 ? 1 : 0);
   if (!vd_service_send(self, &setup->header, -1, VD_SERVICE_READY_DEADLINE_MS, error) ||
       !send_file(self, VD_ROLE_LISTEN, 0, listener, error) ||
-      !send_file(self, VD_ROLE_TRANSPORT, 0, spec->transport_fd, error))
+      !send_file(self, VD_ROLE_TRANSPORT, 0, spec->transport_fd, error) ||
+      !send_file(self, VD_ROLE_BLOB, 0, spec->blob_fd > 0 ? spec->blob_fd : -1, error))
     return FALSE;
   for (unsigned i = 0; i < spec->n_images; i++)
     if (!send_file(self, VD_ROLE_IMAGE, i, spec->images[i], error))
@@ -131,6 +133,56 @@ static gboolean has_said(const VdService *self)
 static gboolean has_ended(const VdService *self)
 {
   return self->closed || self->said != NULL;
+}
+
+/* The progress that was told is consumed: one word more is news. */
+static gboolean has_news(const VdService *self)
+{
+  return has_said(self) || self->words > 0;
+}
+
+static void tell_progress(VdService *self, const VdServiceSpec *spec)
+{
+  VdServeProgress progress;
+
+  g_mutex_lock(&self->lock);
+  progress = self->progress;
+  self->words = 0;
+  g_mutex_unlock(&self->lock);
+  if (spec->progress != NULL)
+    spec->progress(spec->progress_user, progress.current, progress.completion);
+}
+
+static gboolean is_over(VdService *self)
+{
+  g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&self->lock);
+
+  return self->gone || has_said(self);
+}
+
+/* It leaves the image in a better state than one that is killed. */
+static void abort_task(VdService *self)
+{
+  VdServeHeader stop;
+
+  vd_service_fill_header(&stop, VD_SERVE_STOP, sizeof stop);
+  if (vd_service_send(self, &stop, -1, VD_SERVICE_ABORT_DEADLINE_MS, NULL))
+    vd_service_await(self, NULL, VD_SERVICE_ABORT_DEADLINE_MS, NULL, NULL);
+}
+
+/* Until it says how it ended. */
+static gboolean await_task(VdService *self, guint deadline_ms, const VdServiceSpec *spec,
+                           GCancellable *cancellable, GError **error)
+{
+  do {
+    if (!vd_service_await(self, has_news, deadline_ms, cancellable, error)) {
+      if (g_cancellable_is_cancelled(cancellable))
+        abort_task(self);
+      return FALSE;
+    }
+    tell_progress(self, spec);
+  } while (!is_over(self));
+  return TRUE;
 }
 
 /* Its status is known once it has been waited for. */
@@ -156,7 +208,8 @@ static gboolean await_ready(VdService *self, VdChild *process, const VdServiceSp
   guint deadline_ms = spec->deadline_ms != 0 ? spec->deadline_ms : VD_SERVICE_READY_DEADLINE_MS;
   VdTransport transport = (VdTransport)spec->setup.transport;
 
-  if (!vd_service_await(self, has_said, deadline_ms, cancellable, error))
+  if (self->is_long ? !await_task(self, deadline_ms, spec, cancellable, error)
+                    : !vd_service_await(self, has_said, deadline_ms, cancellable, error))
     return FALSE;
   /* A task is over when it has said so, or nothing more. */
   if (transport == VD_TRANSPORT_NONE && self->ready && !has_ended(self) &&
@@ -222,6 +275,7 @@ VdService *vd_service_start(const VdServiceSpec *spec, GCancellable *cancellable
     return NULL;
   if (spec->setup.task == VD_TASK_CHECK || spec->setup.task == VD_TASK_REPAIR)
     guard.service->faults = g_array_new(FALSE, FALSE, sizeof(VdFault));
+  guard.service->is_long = spec->setup.task > VD_TASK_REPAIR;
   if (spec->setup.transport != VD_TRANSPORT_NONE && guard.service->pid > 0) {
     protect_from_oom(guard.service->pid);
     vd_scope_request(guard.service->pid);

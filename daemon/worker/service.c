@@ -107,6 +107,8 @@ typedef struct {
     VdServeFile file;
     VdServeFault fault;
     VdServeChecked checked;
+    VdServeProgress progress;
+    VdServeResult result;
   };
   gssize length;
   int flags;
@@ -145,7 +147,7 @@ static void receive(int line, gboolean takes_files, Message *message)
     struct cmsghdr align;
     char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int))];
   } control;
-  struct iovec part = {&message->report, sizeof message->report};
+  struct iovec part = {message, G_STRUCT_OFFSET(Message, length)};
   struct msghdr header = {.msg_iov = &part,
                           .msg_iovlen = 1,
                           .msg_control = &control,
@@ -187,6 +189,20 @@ static const char *find_fault_in_check(const VdService *self, const Message *mes
              : "counted other faults than it told of";
 }
 
+/* While it goes on; and what it has to tell, once. */
+static const char *find_fault_in_task(const VdService *self, const Message *message)
+{
+  if (message->header.kind == VD_SERVE_PROGRESS && message->length == sizeof(VdServeProgress))
+    return message->progress.current <= message->progress.completion ? NULL
+                                                                     : "is further than there is to go";
+  if (message->header.kind != VD_SERVE_RESULT || message->length != sizeof(VdServeResult) ||
+      self->result.header.kind != 0)
+    return "sent a message that was not expected";
+  return vd_worker_said_text(message->result.note, sizeof message->result.note)
+             ? NULL
+             : "told of a result that there cannot be";
+}
+
 static const char *find_fault_in_message(const VdService *self, const Message *message)
 {
   const VdServeHeader *header = &message->header;
@@ -205,17 +221,26 @@ static const char *find_fault_in_message(const VdService *self, const Message *m
     return NULL;
   if (self->faults != NULL && self->checked.header.kind == 0)
     return find_fault_in_check(self, message);
+  if (self->is_long)
+    return find_fault_in_task(self, message);
   return "sent a message that was not expected";
 }
 
-/* Who talks without end would keep the main loop listening. What is told of a check has ceilings of its own.
- */
+/* What is told of a check has ceilings of its own; of how far a task is it may tell for as long as somebody
+ * waits for it, in a thread. */
+static gboolean is_of_task(const VdServeHeader *header)
+{
+  return header->version == VD_SERVE_VERSION &&
+         (header->kind == VD_SERVE_FAULT || header->kind == VD_SERVE_CHECKED ||
+          header->kind == VD_SERVE_PROGRESS || header->kind == VD_SERVE_RESULT);
+}
+
+/* Who talks without end would keep the main loop listening. */
 static const char *find_fault(VdService *self, const Message *message)
 {
   const char *fault = find_fault_in_message(self, message);
 
-  if (fault != NULL || (message->header.version == VD_SERVE_VERSION &&
-                        (message->header.kind == VD_SERVE_FAULT || message->header.kind == VD_SERVE_CHECKED)))
+  if (fault != NULL || is_of_task(&message->header))
     return fault;
   if (self->due == 0)
     return "sent more than it was asked for";
@@ -260,6 +285,15 @@ static void take_message(VdService *self, Message *message)
   }
   if (message->header.kind == VD_SERVE_CHECKED) {
     self->checked = message->checked;
+    return;
+  }
+  if (message->header.kind == VD_SERVE_PROGRESS) {
+    self->progress = message->progress;
+    self->words++;
+    return;
+  }
+  if (message->header.kind == VD_SERVE_RESULT) {
+    self->result = message->result;
     return;
   }
   self->report = message->report;
@@ -426,6 +460,18 @@ GArray *vd_service_take_faults(VdService *self, VdCheckSummary *ret_summary, gbo
   *ret_summary = self->checked.summary;
   *ret_repaired = self->checked.repaired == 1;
   return g_steal_pointer(&self->faults);
+}
+
+gboolean vd_service_get_result(VdService *self, VdServeResult *ret_result, GError **error)
+{
+  g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&self->lock);
+
+  if (self->result.header.kind == 0) {
+    g_propagate_error(error, vd_worker_lost("ended without saying what it did"));
+    return FALSE;
+  }
+  *ret_result = self->result;
+  return TRUE;
 }
 
 /* Ends */

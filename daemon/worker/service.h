@@ -13,6 +13,9 @@
 /* Milliseconds; a worker that is not ready then is killed. Reading a large allocation table counts. */
 #define VD_SERVICE_READY_DEADLINE_MS 20000
 
+/* Until a task that is told to end has; then it is killed. */
+#define VD_SERVICE_ABORT_DEADLINE_MS 10000
+
 typedef struct VdService VdService;
 
 typedef struct {
@@ -23,16 +26,24 @@ typedef struct {
   int transport_fd;          /* borrowed, or -1 */
   const int *images;         /* borrowed */
   unsigned n_images;
-  guint deadline_ms; /* until it is ready, or done; 0: VD_SERVICE_READY_DEADLINE_MS */
+  int blob_fd;       /* borrowed, of a task; 0: none */
+  guint deadline_ms; /* until it is ready, or done; 0: VD_SERVICE_READY_DEADLINE_MS. A long task: between two
+                        words of it */
+  /* Of long tasks, in the thread of vd_service_start(): how far it is. May be NULL. */
+  void (*progress)(gpointer user, guint64 current, guint64 completion);
+  gpointer progress_user;
 } VdServiceSpec;
 
 /* Blocking, in a thread: starts a worker, sends set-up and descriptors, waits until it is ready (or done, for
- * a task). Errors: those that a worker may blame an image for, TIMED_OUT, WORKER_LOST, NO_RESOURCES. */
+ * a task). A long task that is cancelled is told so, and waited for as long as VD_SERVICE_ABORT_DEADLINE_MS.
+ * Errors: those that a worker may blame an image for, TIMED_OUT, WORKER_LOST, NO_RESOURCES. */
 VdService *vd_service_start(const VdServiceSpec *spec, GCancellable *cancellable, GError **error);
 /* What a task of CHECK or REPAIR found: (element-type VdFault) (transfer full), at most VD_CHECK_MAX_FAULTS,
  * every text plain. Once. Errors: WORKER_LOST (it did not say). */
 GArray *vd_service_take_faults(VdService *self, VdCheckSummary *ret_summary, gboolean *ret_repaired,
                                GError **error);
+/* What a long task told of itself, its numbers unchecked but its text plain. Errors: WORKER_LOST. */
+gboolean vd_service_get_result(VdService *self, VdServeResult *ret_result, GError **error);
 /* Blocking, short: connects to one that serves already. Errors: NOT_FOUND (nobody listens), WORKER_LOST,
  * TIMED_OUT. */
 VdService *vd_service_connect(const char *socket_path, GError **error);
