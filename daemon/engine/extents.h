@@ -17,8 +17,8 @@ typedef struct {
 
 /*
  * At offset, at most length bytes, as layers first to last (inclusive, leaf first) have it. Runs of one kind
- * that follow each other in the file are one, also across blocks. Behind the end of a shorter parent there
- * are zeros. 0 or -errno.
+ * that follow each other in the file are one, also across blocks; some thousand of them at most, so that a
+ * call is short: who wants more asks on. Behind the end of a shorter parent there are zeros. 0 or -errno.
  */
 int vd_extent_find(VdIo *io, VdLayer *const *layers, unsigned first, unsigned last, uint64_t offset,
                    uint64_t length, VdExtent *ret_extent);
