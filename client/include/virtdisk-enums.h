@@ -94,6 +94,44 @@ typedef enum { /*< flags >*/
 } VirtdiskDetachFlags;
 
 /**
+ * VirtdiskCompactFlags:
+ * COMPACT_VIRTUAL_DISK_FLAG.
+ */
+typedef enum { /*< flags >*/
+               VIRTDISK_COMPACT_NONE = 0,
+               VIRTDISK_COMPACT_NO_ZERO_SCAN = 0x1,
+               VIRTDISK_COMPACT_NO_BLOCK_MOVES = 0x2,
+               VIRTDISK_COMPACT_ALL_FLAGS = 0x3
+} VirtdiskCompactFlags;
+
+/**
+ * VirtdiskExpandFlags:
+ * EXPAND_VIRTUAL_DISK_FLAG.
+ */
+typedef enum { /*< flags >*/
+               VIRTDISK_EXPAND_NONE = 0
+} VirtdiskExpandFlags;
+
+/**
+ * VirtdiskResizeFlags:
+ * RESIZE_VIRTUAL_DISK_FLAG.
+ */
+typedef enum { /*< flags >*/
+               VIRTDISK_RESIZE_NONE = 0,
+               VIRTDISK_RESIZE_ALLOW_UNSAFE_VIRTUAL_SIZE = 0x1,
+               VIRTDISK_RESIZE_TO_SMALLEST_SAFE_VIRTUAL_SIZE = 0x2,
+               VIRTDISK_RESIZE_ALL_FLAGS = 0x3
+} VirtdiskResizeFlags;
+
+/**
+ * VirtdiskMergeFlags:
+ * MERGE_VIRTUAL_DISK_FLAG.
+ */
+typedef enum { /*< flags >*/
+               VIRTDISK_MERGE_NONE = 0
+} VirtdiskMergeFlags;
+
+/**
  * VirtdiskDependencyFlags:
  * GET_STORAGE_DEPENDENCY_FLAG.
  */
@@ -169,6 +207,20 @@ typedef enum {
   VIRTDISK_INFO_VIRTUAL_DISK_ID = 14,
   VIRTDISK_INFO_CHANGE_TRACKING_STATE = 15
 } VirtdiskInfoVersion;
+
+/**
+ * VirtdiskSetInfoVersion:
+ * SET_VIRTUAL_DISK_INFO_VERSION.
+ */
+typedef enum {
+  VIRTDISK_SET_INFO_PARENT_PATH = 1,
+  VIRTDISK_SET_INFO_IDENTIFIER = 2,
+  VIRTDISK_SET_INFO_PARENT_PATH_WITH_DEPTH = 3,
+  VIRTDISK_SET_INFO_PHYSICAL_SECTOR_SIZE = 4,
+  VIRTDISK_SET_INFO_VIRTUAL_DISK_ID = 5,
+  VIRTDISK_SET_INFO_CHANGE_TRACKING_STATE = 6,
+  VIRTDISK_SET_INFO_PARENT_LOCATOR = 7
+} VirtdiskSetInfoVersion;
 
 /**
  * VirtdiskDeviceId:
