@@ -254,6 +254,9 @@ static inline uint64_t vd_vhdx_round_up(uint64_t value, uint64_t unit)
 /* done(user, result) after this call. One at a time. */
 void vd_vhdx_layer_later(VdVhdxLayer *self, void (*done)(void *user, int result), void *user, int result);
 void vd_vhdx_layer_resized(VdVhdxLayer *self, uint64_t size);
+/* Reads all but the BAT; for writing (source) what a writer demands holds, and the log is replayed. */
+bool vd_vhdx_layer_read(const VdLayerSource *source, VdReader *ret_reader, VdVhdx *ret_vhdx,
+                        VdFormatError *ret_error);
 
 /* vhdx-replay.c: *vhdx has a dirty log; afterwards the file has none. */
 bool vd_vhdx_layer_replay(const VdLayerSource *source, const VdReader *reader, const VdVhdx *vhdx,
