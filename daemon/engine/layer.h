@@ -70,6 +70,20 @@ struct VdUpdate {
   uint64_t layer_data[6];  /* the layer's own */
 };
 
+/* Something of an image that has space of its own in its file, and can be elsewhere in it: a block with what
+ * belongs to it, or a block of the map. Known by a number. */
+typedef struct {
+  uint64_t offset, length; /* bytes in the file; length 0: it has no space */
+} VdPiece;
+
+/* What becomes of a piece. */
+typedef struct {
+  uint64_t piece;
+  VdPiece from;
+  VdRunKind kind;  /* HERE: it is at `to` now. Of blocks alone: ZERO, or PARENT, and its space is free */
+  uint64_t to;     /* HERE: bytes; the content is there, durably */
+} VdRemap;
+
 typedef struct {
   /* Releases everything; no I/O. */
   void (*free)(VdLayer *self);
@@ -101,6 +115,20 @@ typedef struct {
   void (*zero)(VdLayer *self, uint64_t first, uint64_t count, void (*done)(void *user, int result),
                void *user);
 
+  /* For making the file smaller, while nothing is in flight but reads of what is not meant; NULL: its space
+   * never changes. How many pieces there can be; which of them a block of the disk is; where one is. */
+  uint64_t (*count_pieces)(const VdLayer *self);
+  uint64_t (*piece_of)(const VdLayer *self, uint64_t block);
+  VdStep (*piece)(VdLayer *self, uint64_t number, VdPiece *ret_piece, VdWaiter *waiter, int *ret_error);
+  /* The first free place for that piece in front of where it is; taken until remap(), or free_place(). False:
+   * there is none. Who goes from the back of the file to its front gets no place twice. */
+  bool (*take_place)(VdLayer *self, const VdPiece *piece, uint64_t *ret_offset);
+  void (*free_place)(VdLayer *self, uint64_t offset, uint64_t length);
+  /* Records it all, durably, each piece's change whole or not there; then the old places are free. The list
+   * is borrowed until done. After an error some of it may be recorded, and no place is free. */
+  void (*remap)(VdLayer *self, const VdRemap *list, unsigned n, void (*done)(void *user, int result),
+                void *user);
+
   /* A flush of the file has completed, that was submitted after begin_flush() returned this mark. May be
    * NULL. */
   uint64_t (*begin_flush)(VdLayer *self);
@@ -123,6 +151,8 @@ struct VdLayer {
   uint32_t discard_size;  /* bytes that zero() counts in, a power of two, divides block_size; 0: block_size */
   bool has_parent;        /* differencing */
   bool writable;          /* opened as a leaf for writing */
+  bool saved_state;       /* of a VHD: a suspended machine depends on what is in the file */
+  bool keeps_identity;    /* set before begin(): what follows changes no byte of the disk */
   uint8_t identity[16];   /* what a child of it stores: DataWriteGuid, or the footer's unique id */
   uint8_t parent_id[16];  /* what it stores of its parent */
   uint8_t parent_id2[16]; /* VHDX parent_linkage2, or zeros, which match nothing */
@@ -137,6 +167,9 @@ typedef struct {
   bool writable;  /* the leaf of a chain that may be written: the image is also repaired as its
                      specification has it (log replay), through io */
   VdPages *pages; /* shared by the chain */
+  /* VHDX, writable: the DataWriteGuid that the first write of the session gives it, as printed, first byte
+   * first; NULL: a random one. Borrowed while it is opened. */
+  const uint8_t *data_guid;
 } VdLayerSource;
 
 /* Each reads and checks the whole structure of the image as its format demands before it returns; blocks on

@@ -304,7 +304,7 @@ static int add_file(RingIo *self, unsigned i, int fd, unsigned index)
   return vd_ring_set_file(self->ring, index, fd);
 }
 
-VdIo *vd_ring_io_new(VdRing *ring, const int *fds, unsigned n, unsigned first_file, bool leaf_writable,
+VdIo *vd_ring_io_new(VdRing *ring, const int *fds, unsigned n, unsigned first_file, unsigned n_written,
                      uint32_t sector_size, bool direct)
 {
   static const VdIoOps ops = {.submit = submit, .wait = wait_round};
@@ -329,7 +329,7 @@ VdIo *vd_ring_io_new(VdRing *ring, const int *fds, unsigned n, unsigned first_fi
       errno = -error;
       return NULL;
     }
-    self->io.files[i].writable = i == 0 && leaf_writable;
+    self->io.files[i].writable = i < n_written;
     self->io.files[i].direct = alignment > 0;
     if (alignment > 0)
       self->io.files[i].alignment = alignment;

@@ -42,10 +42,11 @@ struct io_uring *vd_ring_uring(VdRing *self);
 /*
  * The files of a chain on the ring; one per ring, made before the ring is restricted. fds[0] is the leaf.
  * first_file: where the fixed table has room for n. fds are borrowed (the ring has its own reference).
+ * n_written: how many of them, from the leaf on, are written.
  * direct: whether O_DIRECT may be set on descriptions that are ours alone; it is kept only where the file
  * system takes the alignment that sector_size allows.
  */
-VdIo *vd_ring_io_new(VdRing *ring, const int *fds, unsigned n, unsigned first_file, bool leaf_writable,
+VdIo *vd_ring_io_new(VdRing *ring, const int *fds, unsigned n, unsigned first_file, unsigned n_written,
                      uint32_t sector_size, bool direct);
 /*
  * Buffers that only the kernel has: those in its table of registered buffers, which are not memory of ours.

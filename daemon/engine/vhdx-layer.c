@@ -115,8 +115,8 @@ static bool read_image(const VdLayerSource *source, VdReader *ret_reader, VdVhdx
 }
 
 /* The log is replayed after it was read into memory: an image that is bad with it stays untouched. */
-static bool read_and_replay(const VdLayerSource *source, VdReader *ret_reader, VdVhdx *ret_vhdx,
-                            VdFormatError *ret_error)
+bool vd_vhdx_layer_read(const VdLayerSource *source, VdReader *ret_reader, VdVhdx *ret_vhdx,
+                        VdFormatError *ret_error)
 {
   bool good;
 
@@ -195,6 +195,8 @@ static bool set_up(VdVhdxLayer *self, const VdLayerSource *source, const VdReade
   if (source->writable && !prepare_writing(self, &occupancy))
     return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "",
                                "no memory to write a VHDX of %" PRIu64 " bytes", self->base.size);
+  if (source->writable && source->data_guid)
+    vd_vhdx_guid_swap(source->data_guid, self->session.guids[1]);
   if (self->vhdx.overlay)
     vd_pages_set_overlay(self->pages, source->file, apply_overlay, self);
   return true;
@@ -216,7 +218,8 @@ VdLayer *vd_vhdx_layer_open(const VdLayerSource *source, VdFormatError *ret_erro
                         vd_pages_page_size(source->pages));
     return NULL;
   }
-  if (!read_and_replay(source, &reader, &self->vhdx, ret_error) || !set_up(self, source, &reader, ret_error))
+  if (!vd_vhdx_layer_read(source, &reader, &self->vhdx, ret_error) ||
+      !set_up(self, source, &reader, ret_error))
     return NULL;
   layer = self;
   self = NULL;

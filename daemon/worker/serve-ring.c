@@ -107,6 +107,14 @@ static int narrow_ring(VdServer *server)
   return vd_ring_restrict(server->ring, all, n);
 }
 
+/* Files, from the first on. */
+static unsigned count_written(const VdServeSetup *setup)
+{
+  if ((setup->flags & VD_SERVE_WRITABLE) == 0)
+    return 0;
+  return setup->n_written > 1 ? setup->n_written : 1;
+}
+
 bool vd_serve_make_ring(VdServer *server, VdFormatError *ret_error)
 {
   const VdServeOrder *order = &server->order;
@@ -116,9 +124,9 @@ bool vd_serve_make_ring(VdServer *server, VdFormatError *ret_error)
   server->ring = vd_ring_new(RING_ENTRIES, VD_SLOT_IMAGES + order->n_images + 1);
   if (!server->ring)
     return refuse_ring(ret_error, errno);
-  server->io = vd_ring_io_new(server->ring, order->images, order->n_images, VD_SLOT_IMAGES,
-                              (setup->flags & VD_SERVE_WRITABLE) != 0, setup->sector_size,
-                              (setup->flags & VD_SERVE_DIRECT) != 0);
+  server->io =
+      vd_ring_io_new(server->ring, order->images, order->n_images, VD_SLOT_IMAGES, count_written(setup),
+                     setup->sector_size, (setup->flags & VD_SERVE_DIRECT) != 0);
   if (!server->io)
     return refuse_ring(ret_error, errno);
   result = set_transport(server);

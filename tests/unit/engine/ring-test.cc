@@ -267,7 +267,7 @@ protected:
       GTEST_SKIP() << "kernel.io_uring_disabled forbids io_uring here";
     ASSERT_TRUE(ring);
     ASSERT_EQ(ftruncate(file->fd, 1 << 20), 0);
-    io = vd_ring_io_new(ring, &file->fd, 1, 2, true, 512, GetParam().way == Way::direct);
+    io = vd_ring_io_new(ring, &file->fd, 1, 2, 1, 512, GetParam().way == Way::direct);
     ASSERT_TRUE(io);
     if (GetParam().way == Way::direct && !io->files[0].direct)
       GTEST_SKIP() << "no direct I/O of 512 bytes in " << GetParam().folder;
@@ -437,7 +437,7 @@ TEST(RingIo, AnErrorOfTheFileReachesTheOp)
   MAKE_RING(ring, 8, 1);
   TemporaryFile file("/var/tmp");
   int read_only = open(("/proc/self/fd/" + std::to_string(file.fd)).c_str(), O_RDONLY | O_CLOEXEC);
-  VdIo *io = vd_ring_io_new(ring.get(), &read_only, 1, 0, false, 512, false);
+  VdIo *io = vd_ring_io_new(ring.get(), &read_only, 1, 0, 0, 512, false);
   Op write(VD_IO_WRITE, 0, 512);
 
   ASSERT_TRUE(io);
