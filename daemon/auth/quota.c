@@ -16,6 +16,7 @@ static const LimitRow limits[VD_N_QUOTAS] = {
     [VD_QUOTA_DISKS] = {"attached disks", 64, 4096},
     [VD_QUOTA_REQUESTS] = {"calls in flight", 32, 1024},
     [VD_QUOTA_PROMPTS] = {"open questions for authorization", 4, 64},
+    [VD_QUOTA_JOBS] = {"running jobs", 8, 256},
 };
 
 typedef struct {

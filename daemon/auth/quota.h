@@ -10,6 +10,7 @@ typedef enum {
   VD_QUOTA_DISKS,    /* attached disks */
   VD_QUOTA_REQUESTS, /* calls in flight: openers, probes, attaches */
   VD_QUOTA_PROMPTS,  /* questions to polkit that wait for a person */
+  VD_QUOTA_JOBS,     /* operations that run: workers, processor and disk time */
   VD_N_QUOTAS
 } VdQuotaKind;
 

@@ -18,6 +18,13 @@
       __VA_ARGS__                                                                                            \
     }                                                                                                        \
   }
+#define JOB(name, is_counted, ...)                                                                           \
+  {                                                                                                          \
+    VD_IFACE_JOB, name, VD_MAY_JOB_OWNER, is_counted,                                                        \
+    {                                                                                                        \
+      __VA_ARGS__                                                                                            \
+    }                                                                                                        \
+  }
 #define ATTACH_ACTIONS VD_ACTION_ATTACH_READ_ONLY, VD_ACTION_MANAGE_VOLUME, VD_ACTION_ATTACH_AT_BOOT
 #define COUNTED TRUE
 #define UNCOUNTED FALSE /* answered at once from what is in memory */
@@ -25,7 +32,7 @@
 static const VdRule rules[] = {
     MANAGER("OpenVirtualDisk", COUNTED, NULL),
     MANAGER("OpenVirtualDiskFd", COUNTED, NULL),
-    MANAGER("CreateVirtualDisk", COUNTED, NULL),
+    MANAGER("CreateVirtualDisk", COUNTED, VD_ACTION_USE_PHYSICAL_DISK),
     MANAGER("AttachImage", COUNTED, ATTACH_ACTIONS),
     MANAGER("DetachImage", COUNTED, VD_ACTION_MANAGE_OTHERS),
     MANAGER("GetAllAttachedVirtualDiskPhysicalPaths", UNCOUNTED, NULL),
@@ -35,10 +42,23 @@ static const VdRule rules[] = {
     HANDLE("AttachVirtualDisk", COUNTED, ATTACH_ACTIONS),
     HANDLE("DetachVirtualDisk", COUNTED, VD_ACTION_MANAGE_OTHERS),
     HANDLE("GetVirtualDiskPhysicalPath", UNCOUNTED, NULL),
-    HANDLE("GetVirtualDiskInformation", UNCOUNTED, NULL),
+    HANDLE("GetVirtualDiskInformation", COUNTED, NULL),
     HANDLE("AddVirtualDiskParent", COUNTED, NULL),
     HANDLE("AddVirtualDiskParentFd", COUNTED, NULL),
+    HANDLE("CompactVirtualDisk", COUNTED, NULL),
+    HANDLE("ExpandVirtualDisk", COUNTED, NULL),
+    HANDLE("ResizeVirtualDisk", COUNTED, NULL),
+    HANDLE("MergeVirtualDisk", COUNTED, NULL),
+    HANDLE("SetVirtualDiskInformation", COUNTED, NULL),
+    HANDLE("EnumerateVirtualDiskMetadata", COUNTED, NULL),
+    HANDLE("GetVirtualDiskMetadata", COUNTED, NULL),
+    HANDLE("SetVirtualDiskMetadata", COUNTED, NULL),
+    HANDLE("DeleteVirtualDiskMetadata", COUNTED, NULL),
+    HANDLE("GetVirtualDiskOperationProgress", UNCOUNTED, NULL),
     HANDLE("Close", UNCOUNTED, NULL),
+    JOB("Cancel", UNCOUNTED, VD_ACTION_MANAGE_OTHERS),
+    JOB("Wait", COUNTED, NULL),
+    JOB("Release", UNCOUNTED, NULL),
 };
 
 const VdRule *vd_rules_get(gsize *ret_n)

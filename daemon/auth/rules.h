@@ -5,8 +5,9 @@
 #include <glib.h>
 
 typedef enum {
-  VD_MAY_ANYONE, /* file rights only, checked by the opener or by the descriptor */
-  VD_MAY_OWNER,  /* the handle's owner, nobody else */
+  VD_MAY_ANYONE,    /* file rights only, checked by the opener or by the descriptor */
+  VD_MAY_OWNER,     /* the handle's owner, nobody else */
+  VD_MAY_JOB_OWNER, /* the user whose job it is; others where the row has an action, which they need */
 } VdMay;
 
 typedef struct {

@@ -63,7 +63,7 @@ TEST_F(Quota, UnitFreedIsUsableAgain)
 
 TEST_F(Quota, RootHasItsOwnLimits)
 {
-  const guint user[] = {256, 64, 32, 4}, root[] = {65536, 4096, 1024, 64};
+  const guint user[] = {256, 64, 32, 4, 8}, root[] = {65536, 4096, 1024, 64, 256};
 
   for (int kind = 0; kind < VD_N_QUOTAS; kind++) {
     EXPECT_EQ(vd_quota_limit(static_cast<VdQuotaKind>(kind), 1000), user[kind]);

@@ -124,14 +124,27 @@ TEST(Rules, EveryMethodEndsInOptions)
     }
 }
 
-TEST(Rules, HandlesAnswerTheirOwnerOnly)
+static VdMay may_of(const char *interface)
+{
+  if (g_str_equal(interface, VD_IFACE_HANDLE))
+    return VD_MAY_OWNER;
+  return g_str_equal(interface, VD_IFACE_JOB) ? VD_MAY_JOB_OWNER : VD_MAY_ANYONE;
+}
+
+TEST(Rules, HandlesAndJobsAnswerTheirOwnerOnly)
 {
   gsize n;
   const VdRule *rules = vd_rules_get(&n);
 
   for (gsize i = 0; i < n; i++)
-    EXPECT_EQ(rules[i].may, g_str_equal(rules[i].interface, VD_IFACE_HANDLE) ? VD_MAY_OWNER : VD_MAY_ANYONE)
-        << rules[i].method;
+    EXPECT_EQ(rules[i].may, may_of(rules[i].interface)) << rules[i].method;
+}
+
+TEST(Rules, AJobOfSomebodyElseCanBeCancelledByWhoMayManageIt)
+{
+  EXPECT_STREQ(vd_rules_find(VD_IFACE_JOB, "Cancel")->actions[0], VD_ACTION_MANAGE_OTHERS);
+  EXPECT_EQ(vd_rules_find(VD_IFACE_JOB, "Wait")->actions[0], nullptr);
+  EXPECT_EQ(vd_rules_find(VD_IFACE_JOB, "Release")->actions[0], nullptr);
 }
 
 TEST(Rules, WhatHasNoRowIsNotFound)

@@ -270,6 +270,11 @@ TEST(InterfacePage, HasTheHandle)
   compare_interface("Handle");
 }
 
+TEST(InterfacePage, HasTheJob)
+{
+  compare_interface("Job");
+}
+
 TEST(InterfacePage, HasTheDisk)
 {
   compare_interface("Disk");
