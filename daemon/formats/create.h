@@ -9,8 +9,8 @@
 #include "formats/error.h"
 
 typedef struct {
-  uint32_t device_id;            /* VirtdiskDeviceId: VHD or VHDX */
-  uint32_t subtype;              /* VirtdiskSubtype: FIXED, DYNAMIC or DIFFERENCING */
+  uint32_t device_id;            /* VirtdiskDeviceId: VHD, VHDX or RAW */
+  uint32_t subtype;              /* VirtdiskSubtype: FIXED, DYNAMIC (RAW: with holes) or DIFFERENCING */
   uint64_t size;                 /* bytes */
   uint32_t block_size;           /* bytes; 0: the format's default */
   uint32_t sector_size;          /* logical, bytes; 0: 512 */

@@ -4,16 +4,18 @@
  * the first of them goes. Everything but the trailer is durable before the trailer is written; a dynamic
  * image could be recovered without it, but then it is not yet anybody's.
  */
-#include "formats/create.h"
+#include "formats/builder.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "formats/create-file.h"
 #include "formats/utf16.h"
-#include "formats/vhd-sparse.h"
+#include "formats/vhd-bat.h"
 #include "virtdisk-enums.h"
 
 #define SECTOR_SIZE VD_VHD_SECTOR_SIZE
@@ -42,6 +44,20 @@ typedef struct {
   uint8_t relative[2 * VD_MAX_PARENT_PATH], absolute[2 * VD_MAX_PARENT_PATH];
   size_t relative_length, absolute_length;
 } Layout;
+
+/* Bytes of the table that are in memory at a time. */
+#define TABLE_PIECE 16384
+#define NONE UINT64_MAX
+
+typedef struct {
+  VdBuilder base; /* first member */
+  int fd;
+  Layout layout; /* its trailer moves as blocks are laid out */
+  uint64_t last; /* the block that was placed last, and where its data is; NONE: none */
+  uint64_t last_place;
+  uint64_t piece; /* which of the table is in memory; NONE: none */
+  uint8_t table[TABLE_PIECE];
+} VhdBuilder;
 
 static bool refuse(VdFormatError *ret_error, const char *field, const char *what)
 {
@@ -272,19 +288,105 @@ static bool write_sparse(int fd, const Layout *layout, VdFormatError *ret_error)
 
 static bool write_fixed(int fd, const VdCreateSpec *spec, VdFormatError *ret_error)
 {
-  int error = spec->whole ? posix_fallocate(fd, 0, (off_t)(spec->size + VD_VHD_FOOTER_LENGTH)) : 0;
-
-  return error == 0 || fail_write(error, "allocation", spec->size, ret_error);
+  return spec->whole == 0 || vd_create_file_allocate(fd, 0, spec->size + VD_VHD_FOOTER_LENGTH, ret_error);
 }
 
-bool vd_vhd_create(int fd, const VdCreateSpec *spec, VdFormatError *ret_error)
-{
-  bool fixed = spec->subtype == VIRTDISK_SUBTYPE_FIXED;
-  Layout layout = {0};
+/* Blocks, in their order: a sector of bits, then the data at a multiple of 4096. */
 
-  return check_spec(spec, ret_error) && lay_out(spec, &layout, ret_error) &&
-         (fixed ? write_fixed(fd, spec, ret_error) : write_sparse(fd, &layout, ret_error)) &&
-         sync_all(fd, ret_error) &&
-         write_all(fd, layout.footer.bytes, sizeof layout.footer.bytes, layout.trailer, ret_error) &&
-         sync_all(fd, ret_error);
+static bool write_piece(const VhdBuilder *self, VdFormatError *ret_error)
+{
+  uint64_t at = self->layout.sparse.table_offset + self->piece * TABLE_PIECE;
+  uint64_t rest = self->layout.table_end - at;
+
+  return self->piece == NONE ||
+         write_all(self->fd, self->table, (size_t)(rest < TABLE_PIECE ? rest : TABLE_PIECE), at, ret_error);
+}
+
+static bool enter(VhdBuilder *self, uint64_t block, uint64_t place, VdFormatError *ret_error)
+{
+  uint64_t at = block * 4;
+
+  if (at / TABLE_PIECE != self->piece) {
+    if (!write_piece(self, ret_error))
+      return false;
+    self->piece = at / TABLE_PIECE;
+    memset(self->table, 0xff, sizeof self->table);
+  }
+  vd_vhd_bat_set_entry(self->table, (uint32_t)(at % TABLE_PIECE / 4), (uint32_t)(place / SECTOR_SIZE));
+  return true;
+}
+
+/* Of a dynamic image the bits tell nothing; all set is what every reader takes. */
+static bool add_block(VhdBuilder *self, uint64_t block, VdFormatError *ret_error)
+{
+  uint32_t block_size = self->layout.sparse.block_size;
+  uint8_t bits[SECTOR_SIZE] = {0};
+  uint64_t at = self->layout.trailer;
+
+  memset(bits, 0xff, block_size / SECTOR_SIZE / 8);
+  if (!enter(self, block, at, ret_error) || !write_all(self->fd, bits, sizeof bits, at, ret_error))
+    return false;
+  self->last = block;
+  self->last_place = at + sizeof bits;
+  self->layout.trailer = trailer_behind(self->last_place + block_size);
+  return true;
+}
+
+static bool place(VdBuilder *base, uint64_t offset, uint64_t *ret_place, VdFormatError *ret_error)
+{
+  VhdBuilder *self = (VhdBuilder *)base;
+
+  if (base->block_size == 0) {
+    *ret_place = offset;
+    return true;
+  }
+  if (offset / base->block_size != self->last && !add_block(self, offset / base->block_size, ret_error))
+    return false;
+  *ret_place = self->last_place + offset % base->block_size;
+  return true;
+}
+
+static bool finish(VdBuilder *base, VdFormatError *ret_error)
+{
+  VhdBuilder *self = (VhdBuilder *)base;
+  const VdVhdFooter *footer = &self->layout.footer;
+
+  return write_piece(self, ret_error) && sync_all(self->fd, ret_error) &&
+         write_all(self->fd, footer->bytes, sizeof footer->bytes, self->layout.trailer, ret_error) &&
+         sync_all(self->fd, ret_error);
+}
+
+static void release(VdBuilder *base)
+{
+  free(base);
+}
+
+static bool begin(VhdBuilder *self, const VdCreateSpec *spec, VdFormatError *ret_error)
+{
+  return check_spec(spec, ret_error) && lay_out(spec, &self->layout, ret_error) &&
+         (spec->subtype == VIRTDISK_SUBTYPE_FIXED ? write_fixed(self->fd, spec, ret_error)
+                                                  : write_sparse(self->fd, &self->layout, ret_error));
+}
+
+VdBuilder *vd_vhd_builder_new(int fd, const VdCreateSpec *spec, VdFormatError *ret_error)
+{
+  static const VdBuilderOps ops = {.place = place, .finish = finish, .free = release};
+  bool fixed = spec->subtype == VIRTDISK_SUBTYPE_FIXED;
+  VhdBuilder *self = calloc(1, sizeof *self);
+
+  if (self == NULL) {
+    vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "no memory for a new VHD");
+    return NULL;
+  }
+  self->fd = fd;
+  self->last = self->piece = NONE;
+  if (!begin(self, spec, ret_error)) {
+    free(self);
+    return NULL;
+  }
+  self->base = (VdBuilder){.ops = &ops,
+                           .size = spec->size,
+                           .block_size = fixed ? 0 : self->layout.sparse.block_size,
+                           .whole = fixed && spec->whole != 0};
+  return &self->base;
 }

@@ -3,7 +3,7 @@
  * A new VHDX as Windows lays it out: log, metadata, BAT, blocks. The headers come last, when all else is
  * durable: before that the file is no VHDX.
  */
-#include "formats/create.h"
+#include "formats/builder.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -32,13 +32,25 @@
 /* Windows makes no smaller ones, bytes. */
 #define MIN_SIZE (UINT64_C(3) << 20)
 
+/* Bytes of the BAT that are in memory at a time. */
+#define BAT_PIECE (UINT64_C(64) << 10)
+#define NO_PIECE UINT64_MAX
+
 /* The specification with all defaults filled in, and what follows from it. */
 typedef struct {
+  VdBuilder base; /* first member */
+  int fd;
+  uint8_t guids[2][16];
   VdVhdxMetadataSpec metadata;
   bool fixed, differencing;
   VdVhdxBatShape shape;
   VdVhdxRange bat;
-  uint64_t file_size; /* bytes */
+  uint64_t blocks;    /* bytes; where the first block goes */
+  uint64_t file_size; /* bytes, as far as it is laid out */
+  uint64_t last;      /* the block that was placed last, and where; NO_PIECE: none */
+  uint64_t last_place;
+  uint64_t piece; /* which of the BAT is in memory; NO_PIECE: none */
+  uint8_t bat_piece[BAT_PIECE];
   uint8_t locator[VD_VHDX_MAX_LOCATOR];
   uint8_t buffer[VD_VHDX_MIB];
 } Plan;
@@ -128,16 +140,17 @@ static void take_layout(Plan *plan)
   plan->shape = vd_vhdx_bat_shape(m->size, m->block_size, m->sector_size, true);
   bytes = plan->shape.entries * sizeof(uint64_t);
   plan->bat = (VdVhdxRange){BAT_OFFSET, (bytes + VD_VHDX_MIB - 1) / VD_VHDX_MIB * VD_VHDX_MIB};
-  plan->file_size = plan->bat.offset + plan->bat.length;
+  plan->blocks = plan->bat.offset + plan->bat.length;
+  plan->file_size = plan->blocks;
   if (plan->fixed)
     plan->file_size += plan->shape.payload_blocks * m->block_size;
 }
 
 /* All blocks in their order, behind the BAT. */
-static bool write_fixed_bat(int fd, Plan *plan, VdFormatError *ret_error)
+static bool write_fixed_bat(Plan *plan, VdFormatError *ret_error)
 {
   const uint64_t per_piece = sizeof plan->buffer / sizeof(uint64_t);
-  uint64_t stride = plan->shape.chunk_ratio + 1, place = plan->bat.offset + plan->bat.length;
+  uint64_t stride = plan->shape.chunk_ratio + 1, place = plan->blocks;
 
   for (uint64_t first = 0; first < plan->shape.entries; first += per_piece) {
     memset(plan->buffer, 0, sizeof plan->buffer);
@@ -149,7 +162,7 @@ static bool write_fixed_bat(int fd, Plan *plan, VdFormatError *ret_error)
       vd_put_le64(&plan->buffer[i * sizeof(uint64_t)], place | VD_VHDX_FULLY_PRESENT);
       place += plan->metadata.block_size;
     }
-    if (!vd_create_file_write(fd, plan->bat.offset + first * sizeof(uint64_t), plan->buffer,
+    if (!vd_create_file_write(plan->fd, plan->bat.offset + first * sizeof(uint64_t), plan->buffer,
                               sizeof plan->buffer, ret_error))
       return false;
   }
@@ -178,52 +191,120 @@ static bool write_identifier(int fd, VdFormatError *ret_error)
   return vd_create_file_write(fd, 0, bytes, sizeof bytes, ret_error);
 }
 
-static bool write_headers(int fd, const VdCreateSpec *spec, VdFormatError *ret_error)
+static bool write_headers(const Plan *plan, VdFormatError *ret_error)
 {
   VdVhdxHeader header = {.log_offset = LOG_OFFSET, .log_length = LOG_LENGTH};
   uint8_t bytes[VD_VHDX_HEADER_LENGTH];
 
-  memcpy(header.file_write_guid, spec->guids[0], 16);
-  memcpy(header.data_write_guid, spec->guids[1], 16);
+  memcpy(header.file_write_guid, plan->guids[0], 16);
+  memcpy(header.data_write_guid, plan->guids[1], 16);
   for (header.slot = 0; header.slot < 2; header.slot++) {
     header.sequence = header.slot + 1;
     vd_vhdx_header_build(&header, bytes);
-    if (!vd_create_file_write(fd, header.slot == 0 ? VD_VHDX_HEADER_1 : VD_VHDX_HEADER_2, bytes, sizeof bytes,
-                              ret_error))
+    if (!vd_create_file_write(plan->fd, header.slot == 0 ? VD_VHDX_HEADER_1 : VD_VHDX_HEADER_2, bytes,
+                              sizeof bytes, ret_error))
       return false;
   }
   return true;
 }
 
-static bool write_all(int fd, const VdCreateSpec *spec, Plan *plan, VdFormatError *ret_error)
-{
-  uint64_t blocks = plan->bat.offset + plan->bat.length;
+/* Blocks, in their order */
 
-  if (!vd_create_file_resize(fd, plan->file_size, ret_error) ||
-      (plan->fixed && spec->whole != 0 &&
-       !vd_create_file_allocate(fd, blocks, plan->file_size - blocks, ret_error)) ||
-      (plan->fixed && !write_fixed_bat(fd, plan, ret_error)))
+static bool write_bat_piece(Plan *plan, VdFormatError *ret_error)
+{
+  return plan->piece == NO_PIECE || vd_create_file_write(plan->fd, plan->bat.offset + plan->piece * BAT_PIECE,
+                                                         plan->bat_piece, sizeof plan->bat_piece, ret_error);
+}
+
+static bool enter(Plan *plan, uint64_t block, uint64_t place, VdFormatError *ret_error)
+{
+  uint64_t at = vd_vhdx_bat_payload_index(&plan->shape, block) * sizeof(uint64_t);
+
+  if (at / BAT_PIECE != plan->piece) {
+    if (!write_bat_piece(plan, ret_error))
+      return false;
+    plan->piece = at / BAT_PIECE;
+    memset(plan->bat_piece, 0, sizeof plan->bat_piece);
+  }
+  vd_put_le64(&plan->bat_piece[at % BAT_PIECE], place | VD_VHDX_FULLY_PRESENT);
+  return true;
+}
+
+static bool place(VdBuilder *base, uint64_t offset, uint64_t *ret_place, VdFormatError *ret_error)
+{
+  Plan *plan = (Plan *)base;
+  uint64_t block = offset / plan->metadata.block_size;
+
+  if (plan->fixed) {
+    *ret_place = plan->blocks + offset;
+    return true;
+  }
+  if (block != plan->last) {
+    if (!enter(plan, block, plan->file_size, ret_error))
+      return false;
+    plan->last = block;
+    plan->last_place = plan->file_size;
+    plan->file_size += plan->metadata.block_size;
+  }
+  *ret_place = plan->last_place + offset % plan->metadata.block_size;
+  return true;
+}
+
+static bool begin(Plan *plan, bool whole, VdFormatError *ret_error)
+{
+  if (!vd_create_file_resize(plan->fd, plan->file_size, ret_error))
     return false;
-  return write_regions(fd, plan, ret_error) && write_identifier(fd, ret_error) &&
-         vd_create_file_sync(fd, ret_error) && write_headers(fd, spec, ret_error) &&
-         vd_create_file_sync(fd, ret_error);
+  if (!plan->fixed)
+    return true;
+  return (!whole ||
+          vd_create_file_allocate(plan->fd, plan->blocks, plan->file_size - plan->blocks, ret_error)) &&
+         write_fixed_bat(plan, ret_error);
 }
 
-static void free_plan(Plan **plan)
+static bool finish(VdBuilder *base, VdFormatError *ret_error)
 {
-  free(*plan);
+  Plan *plan = (Plan *)base;
+
+  return vd_create_file_resize(plan->fd, plan->file_size, ret_error) && write_bat_piece(plan, ret_error) &&
+         write_regions(plan->fd, plan, ret_error) && write_identifier(plan->fd, ret_error) &&
+         vd_create_file_sync(plan->fd, ret_error) && write_headers(plan, ret_error) &&
+         vd_create_file_sync(plan->fd, ret_error);
 }
 
-bool vd_vhdx_create(int fd, const VdCreateSpec *spec, VdFormatError *ret_error)
+static void release(VdBuilder *base)
 {
-  Plan *plan __attribute__((cleanup(free_plan))) = calloc(1, sizeof *plan);
+  free(base);
+}
 
-  if (plan == NULL)
-    return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "no memory for a new VHDX");
+static bool lay_out(int fd, const VdCreateSpec *spec, Plan *plan, VdFormatError *ret_error)
+{
   if (!vd_create_file_check_empty(fd, ret_error) || !take_sizes(spec, plan, ret_error) ||
       (plan->differencing && !take_parent(spec, plan, ret_error)))
     return false;
+  plan->fd = fd;
+  plan->last = plan->piece = NO_PIECE;
+  memcpy(plan->guids, spec->guids, sizeof plan->guids);
   vd_vhdx_guid_swap(spec->identifier, plan->metadata.disk_id);
   take_layout(plan);
-  return write_all(fd, spec, plan, ret_error);
+  return begin(plan, spec->whole != 0, ret_error);
+}
+
+VdBuilder *vd_vhdx_builder_new(int fd, const VdCreateSpec *spec, VdFormatError *ret_error)
+{
+  static const VdBuilderOps ops = {.place = place, .finish = finish, .free = release};
+  Plan *plan = calloc(1, sizeof *plan);
+
+  if (plan == NULL) {
+    vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "no memory for a new VHDX");
+    return NULL;
+  }
+  if (!lay_out(fd, spec, plan, ret_error)) {
+    free(plan);
+    return NULL;
+  }
+  plan->base = (VdBuilder){.ops = &ops,
+                           .size = plan->metadata.size,
+                           .block_size = plan->fixed ? 0 : plan->metadata.block_size,
+                           .whole = plan->fixed && spec->whole != 0};
+  return &plan->base;
 }
