@@ -241,3 +241,32 @@ size_t vd_vhdx_locator_build(const VdVhdxLocator *locator, uint8_t *ret_bytes, s
   }
   return used;
 }
+
+static bool refuse_path(const char *field, VdFormatError *ret_error)
+{
+  return vd_format_error_set(ret_error, VIRTDISK_ERROR_INVALID_PARAMETER, 0, field,
+                             "VHDX parent locator: the %s path cannot be written the way of Windows", field);
+}
+
+/* A path of UNIX as Windows writes it: one that does not say that it is relative is told to be. */
+bool vd_vhdx_locator_set_paths(VdVhdxLocator *locator, const char *relative, const char *absolute,
+                               VdFormatError *ret_error)
+{
+  size_t length = relative != NULL ? strlen(relative) : 0;
+  bool dotted = length > 0 && (strncmp(relative, "../", 3) == 0 || strncmp(relative, "./", 2) == 0);
+  size_t prefix = length == 0 || dotted ? 0 : 2;
+
+  if (prefix + length >= sizeof locator->relative_path ||
+      (length > 0 && (relative[0] == '/' || strchr(relative, '\\') != NULL)))
+    return refuse_path("relative", ret_error);
+  if (absolute != NULL && strlen(absolute) >= sizeof locator->absolute_path)
+    return refuse_path("absolute", ret_error);
+  memset(locator->relative_path, 0, sizeof locator->relative_path);
+  memset(locator->absolute_path, 0, sizeof locator->absolute_path);
+  memcpy(locator->relative_path, ".\\", prefix);
+  for (size_t i = 0; i < length; i++)
+    locator->relative_path[prefix + i] = relative[i] == '/' ? '\\' : relative[i];
+  if (absolute != NULL)
+    memcpy(locator->absolute_path, absolute, strlen(absolute));
+  return true;
+}

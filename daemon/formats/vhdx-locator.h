@@ -21,3 +21,7 @@ bool vd_vhdx_locator_parse(const VdSpan *span, VdVhdxLocator *ret_locator, VdFor
 /* Fills bytes with the item of these; empty paths are left out. Returns its length; 0: it does not fit, or a
  * path is no UTF-8. */
 size_t vd_vhdx_locator_build(const VdVhdxLocator *locator, uint8_t *ret_bytes, size_t capacity);
+/* UTF-8: relative as UNIX has it, absolute as Windows has it; each may be empty or NULL. Errors:
+ * INVALID_PARAMETER (it cannot be written the way of Windows, or is too long). */
+bool vd_vhdx_locator_set_paths(VdVhdxLocator *locator, const char *relative, const char *absolute,
+                               VdFormatError *ret_error);

@@ -22,18 +22,18 @@ enum {
   AT_FLAGS = 24,
 };
 
-#define FLAG_USER 1
-#define FLAG_DISK 2
-#define FLAG_REQUIRED 4
+#define FLAG_USER VD_VHDX_METADATA_USER
+#define FLAG_DISK VD_VHDX_METADATA_DISK
+#define FLAG_REQUIRED VD_VHDX_METADATA_REQUIRED
 #define ALL_FLAGS 7
 #define PARAMETER_LEAVE_ALLOCATED 1
 #define PARAMETER_HAS_PARENT 2
 
-/* Ceilings: entries of the table, those of a user; bytes of an item, of all items of a kind. */
-#define MAX_ENTRIES 2047
-#define MAX_USER_ENTRIES 1024
+#define MAX_ENTRIES VD_VHDX_METADATA_MAX_ENTRIES
+#define MAX_USER_ENTRIES VD_VHDX_METADATA_MAX_USER_ENTRIES
+/* Ceiling of an item, bytes. */
 #define MAX_ITEM (UINT32_C(1) << 20)
-#define MAX_TOTAL (UINT64_C(40) << 20)
+#define MAX_TOTAL VD_VHDX_METADATA_MAX_TOTAL
 
 typedef struct {
   const char *name;
@@ -257,6 +257,45 @@ bool vd_vhdx_metadata_parse(const VdSpan *span, uint64_t region_length, VdVhdxMe
                           "is %u, and there is no %s", table->n, known[item].name);
   *ret_metadata = metadata;
   return true;
+}
+
+unsigned vd_vhdx_metadata_entries(const VdSpan *span, VdVhdxMetadataEntry *ret_entries)
+{
+  uint16_t count = 0;
+  unsigned n = 0;
+
+  if (!vd_span_load_le16(span, AT_COUNT, "entry_count", &count, NULL))
+    return 0;
+  for (; n < count && n < MAX_ENTRIES; n++) {
+    VdVhdxMetadataEntry *to = &ret_entries[n];
+    VdFormatError unused;
+    Entry entry;
+
+    if (!load_entry(span, HEADER_LENGTH + (size_t)n * ENTRY_LENGTH, &entry, &unused))
+      break;
+    *to = (VdVhdxMetadataEntry){.offset = entry.offset, .length = entry.length, .flags = entry.flags};
+    memcpy(to->guid, entry.key, sizeof to->guid);
+  }
+  return n;
+}
+
+void vd_vhdx_metadata_put_entries(const VdVhdxMetadataEntry *entries, unsigned n, uint8_t *table)
+{
+  vd_put_le16(&table[AT_COUNT], (uint16_t)n);
+  memset(&table[HEADER_LENGTH], 0, VD_VHDX_METADATA_TABLE_LENGTH - HEADER_LENGTH);
+  for (unsigned i = 0; i < n; i++) {
+    uint8_t *bytes = &table[HEADER_LENGTH + (size_t)i * ENTRY_LENGTH];
+
+    memcpy(&bytes[AT_GUID], entries[i].guid, sizeof entries[i].guid);
+    vd_put_le32(&bytes[AT_OFFSET], entries[i].offset);
+    vd_put_le32(&bytes[AT_LENGTH], entries[i].length);
+    vd_put_le32(&bytes[AT_FLAGS], entries[i].flags);
+  }
+}
+
+const uint8_t *vd_vhdx_metadata_guid(VdVhdxItem item)
+{
+  return known[item].guid;
 }
 
 bool vd_vhdx_parameters_parse(const VdSpan *span, VdVhdx *vhdx, VdFormatError *ret_error)

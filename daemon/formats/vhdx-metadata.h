@@ -28,6 +28,29 @@ typedef struct {
 bool vd_vhdx_metadata_parse(const VdSpan *span, uint64_t region_length, VdVhdxMetadata *ret_metadata,
                             VdFormatError *ret_error);
 
+/* Ceilings: entries of the table, those of users, bytes of all items of users (or of all others). */
+#define VD_VHDX_METADATA_MAX_ENTRIES 2047
+#define VD_VHDX_METADATA_MAX_USER_ENTRIES 1024
+#define VD_VHDX_METADATA_MAX_TOTAL (UINT64_C(40) << 20)
+
+#define VD_VHDX_METADATA_USER 1
+#define VD_VHDX_METADATA_DISK 2
+#define VD_VHDX_METADATA_REQUIRED 4
+
+typedef struct {
+  uint8_t guid[16]; /* as on disk */
+  uint32_t offset;  /* bytes from the start of the region; 0 with length 0 */
+  uint32_t length;  /* bytes */
+  uint32_t flags;   /* VD_VHDX_METADATA_* */
+} VdVhdxMetadataEntry;
+
+/* Of a table that was parsed: all of it, in its order. ret_entries: VD_VHDX_METADATA_MAX_ENTRIES. */
+unsigned vd_vhdx_metadata_entries(const VdSpan *span, VdVhdxMetadataEntry *ret_entries);
+/* Back into the bytes of a table; what was behind the last is zeros. */
+void vd_vhdx_metadata_put_entries(const VdVhdxMetadataEntry *entries, unsigned n, uint8_t *table);
+/* As on disk. */
+const uint8_t *vd_vhdx_metadata_guid(VdVhdxItem item);
+
 /* The values of the items; each span is one whole item. All but the locator. */
 bool vd_vhdx_parameters_parse(const VdSpan *span, VdVhdx *vhdx, VdFormatError *ret_error);
 bool vd_vhdx_sector_size_parse(const VdSpan *span, uint32_t *ret_size, VdFormatError *ret_error);

@@ -193,3 +193,23 @@ void vd_vhdx_regions_build(const VdVhdxRange *bat, const VdVhdxRange *metadata, 
   put_entry(bat_guid, bat, &ret_bytes[HEADER_LENGTH + ENTRY_LENGTH]);
   vd_put_le32(&ret_bytes[AT_CHECKSUM], vd_crc32c(0, ret_bytes, VD_VHDX_REGIONS_LENGTH));
 }
+
+static void move_entry(const uint8_t guid[16], const VdVhdxRange *range, uint8_t *bytes)
+{
+  for (size_t at = HEADER_LENGTH; at + ENTRY_LENGTH <= VD_VHDX_REGIONS_LENGTH; at += ENTRY_LENGTH)
+    if (memcmp(&bytes[at + AT_GUID], guid, 16) == 0) {
+      vd_put_le64(&bytes[at + AT_OFFSET], range->offset);
+      vd_put_le32(&bytes[at + AT_LENGTH], (uint32_t)range->length);
+      return;
+    }
+}
+
+void vd_vhdx_regions_move(const VdVhdxRange *bat, const VdVhdxRange *metadata, uint8_t *bytes)
+{
+  if (bat != NULL)
+    move_entry(bat_guid, bat, bytes);
+  if (metadata != NULL)
+    move_entry(metadata_guid, metadata, bytes);
+  vd_put_le32(&bytes[AT_CHECKSUM], 0);
+  vd_put_le32(&bytes[AT_CHECKSUM], vd_crc32c(0, bytes, VD_VHDX_REGIONS_LENGTH));
+}

@@ -27,3 +27,5 @@ bool vd_vhdx_regions_parse(const VdSpan *span, const VdVhdxHeader *header, uint6
                            VdVhdxRegions *ret_regions, VdFormatError *ret_error);
 /* Fills VD_VHDX_REGIONS_LENGTH bytes with a table of these two. */
 void vd_vhdx_regions_build(const VdVhdxRange *bat, const VdVhdxRange *metadata, uint8_t *ret_bytes);
+/* Another place for one of them, or both, in a good table, whose sum is made anew. NULL: stays. */
+void vd_vhdx_regions_move(const VdVhdxRange *bat, const VdVhdxRange *metadata, uint8_t *bytes);
