@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "formats/create-file.h"
-#include "formats/utf16.h"
 #include "formats/vhd-bat.h"
+#include "formats/vhd-parent.h"
 #include "virtdisk-enums.h"
 
 #define SECTOR_SIZE VD_VHD_SECTOR_SIZE
@@ -32,17 +32,13 @@
 /* Room that a locator's text is given, bytes: a longer path can later be written in its place. */
 #define ABSOLUTE_SPACE 4096
 #define RELATIVE_SPACE 65536
-/* Of the parent's name: UTF-16 with a NUL. */
-#define MAX_NAME_LENGTH (VD_VHD_PARENT_NAME_LENGTH - 2)
 
 typedef struct {
   VdVhdFooter footer;
   VdVhdSparse sparse;
   uint64_t table_end; /* bytes; padded */
   uint64_t trailer;   /* bytes */
-  /* Texts of the parent's locators, as stored. */
-  uint8_t relative[2 * VD_MAX_PARENT_PATH], absolute[2 * VD_MAX_PARENT_PATH];
-  size_t relative_length, absolute_length;
+  VdVhdParentTexts texts;
 } Layout;
 
 /* Bytes of the table that are in memory at a time. */
@@ -134,82 +130,25 @@ static uint64_t trailer_behind(uint64_t end)
   return align_up(end + SECTOR_SIZE) - SECTOR_SIZE;
 }
 
-/* "folder/name" as Windows writes a relative path: ".\folder\name", unless it begins with "..". */
-static bool windows_path(const char *path, char *ret, size_t capacity)
-{
-  size_t used = 0;
-
-  if (path[0] == '\0' || path[0] == '/' || strchr(path, '\\') != NULL || strlen(path) + 3 > capacity)
-    return false;
-  while (strncmp(path, "./", 2) == 0)
-    path += 2;
-  if (strncmp(path, "../", 3) != 0) {
-    memcpy(ret, ".\\", 2);
-    used = 2;
-  }
-  for (; *path != '\0'; path++)
-    ret[used++] = (char)(*path == '/' ? '\\' : *path);
-  ret[used] = '\0';
-  return used > 0;
-}
-
-/* As stored. What a reader would refuse, control characters among it, is not written. */
-static bool encode(const char *text, uint8_t *ret, size_t capacity, size_t *ret_length)
-{
-  char back[VD_MAX_PARENT_PATH];
-  VdSpan span = {.data = ret};
-  VdFormatError unused;
-
-  if (!vd_utf16_from_utf8(text, VD_UTF16_LE, ret, capacity, ret_length))
-    return false;
-  span.length = *ret_length;
-  return vd_utf16_to_utf8(&span, 0, span.length, VD_UTF16_LE, "", back, sizeof back, &unused);
-}
-
-static const char *last_component(const char *path)
-{
-  const char *slash = strrchr(path, '/');
-
-  return slash != NULL ? slash + 1 : path;
-}
-
-/* The parent's whole path where there is one that fits, as Windows has it; else its bare name. */
-static bool set_parent_name(const VdCreateSpec *spec, VdVhdSparse *sparse, VdFormatError *ret_error)
-{
-  uint8_t unused[MAX_NAME_LENGTH];
-  size_t length;
-  const char *name = spec->parent_absolute;
-
-  if (name[0] == '\0' || !vd_utf16_from_utf8(name, VD_UTF16_BE, unused, sizeof unused, &length))
-    name = last_component(spec->parent_relative);
-  if (!vd_utf16_from_utf8(name, VD_UTF16_BE, unused, sizeof unused, &length))
-    return refuse(ret_error, "parent_relative", "ends in a name that is too long or no UTF-8");
-  memcpy(sparse->parent_name, name, strlen(name) + 1);
-  return true;
-}
-
 static bool lay_out_parent(const VdCreateSpec *spec, Layout *layout, VdFormatError *ret_error)
 {
-  char relative[VD_MAX_PARENT_PATH];
+  VdVhdParentTexts *texts = &layout->texts;
 
-  if (!windows_path(spec->parent_relative, relative, sizeof relative) ||
-      !encode(relative, layout->relative, sizeof layout->relative, &layout->relative_length))
-    return refuse(ret_error, "parent_relative",
-                  "is empty, absolute, too long or no text, or has a back slash");
-  if (!encode(spec->parent_absolute, layout->absolute, sizeof layout->absolute, &layout->absolute_length))
-    return refuse(ret_error, "parent_absolute", "is too long or no text");
+  if (!vd_vhd_parent_texts(spec->parent_relative, spec->parent_absolute, texts, ret_error))
+    return false;
   layout->sparse.locators[0] = (VdVhdLocator){.code = VD_VHD_LOCATOR_W2RU,
                                               .space = RELATIVE_SPACE,
-                                              .length = (uint32_t)layout->relative_length,
+                                              .length = (uint32_t)texts->relative_length,
                                               .offset = layout->table_end};
-  if (layout->absolute_length > 0)
+  if (texts->absolute_length > 0)
     layout->sparse.locators[1] = (VdVhdLocator){.code = VD_VHD_LOCATOR_W2KU,
                                                 .space = ABSOLUTE_SPACE,
-                                                .length = (uint32_t)layout->absolute_length,
+                                                .length = (uint32_t)texts->absolute_length,
                                                 .offset = AT_ABSOLUTE_TEXT};
   layout->sparse.parent_timestamp = spec->parent_timestamp;
   memcpy(layout->sparse.parent_id, spec->parent_linkage, sizeof layout->sparse.parent_id);
-  return set_parent_name(spec, &layout->sparse, ret_error);
+  memcpy(layout->sparse.parent_name, texts->name, sizeof layout->sparse.parent_name);
+  return true;
 }
 
 static bool lay_out(const VdCreateSpec *spec, Layout *layout, VdFormatError *ret_error)
@@ -282,8 +221,8 @@ static bool write_sparse(int fd, const Layout *layout, VdFormatError *ret_error)
     return refuse(ret_error, "parent_relative", "ends in a name that is too long or no UTF-8");
   return write_all(fd, layout->footer.bytes, sizeof layout->footer.bytes, 0, ret_error) &&
          write_all(fd, header, sizeof header, AT_HEADER, ret_error) && write_table(fd, layout, ret_error) &&
-         write_all(fd, layout->absolute, layout->absolute_length, AT_ABSOLUTE_TEXT, ret_error) &&
-         write_all(fd, layout->relative, layout->relative_length, layout->table_end, ret_error);
+         write_all(fd, layout->texts.absolute, layout->texts.absolute_length, AT_ABSOLUTE_TEXT, ret_error) &&
+         write_all(fd, layout->texts.relative, layout->texts.relative_length, layout->table_end, ret_error);
 }
 
 static bool write_fixed(int fd, const VdCreateSpec *spec, VdFormatError *ret_error)

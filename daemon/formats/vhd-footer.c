@@ -196,10 +196,16 @@ bool vd_vhd_footers_read(const VdReader *reader, VdVhdFooters *ret_footers, VdFo
   return true;
 }
 
+static void put_geometry(uint8_t *bytes, uint64_t size)
+{
+  VdVhdGeometry geometry = vd_vhd_geometry_for_new(size);
+
+  vd_put_be32(&bytes[AT_GEOMETRY],
+              (uint32_t)geometry.cylinders << 16 | (uint32_t)geometry.heads << 8 | geometry.sectors);
+}
+
 void vd_vhd_footer_build(const VdVhdFooter *footer, uint8_t ret_bytes[VD_VHD_FOOTER_LENGTH])
 {
-  VdVhdGeometry geometry = vd_vhd_geometry_for_new(footer->current_size);
-
   memset(ret_bytes, 0, VD_VHD_FOOTER_LENGTH);
   memcpy(&ret_bytes[AT_COOKIE], COOKIE, COOKIE_LENGTH);
   vd_put_be32(&ret_bytes[AT_FEATURES], footer->features | FEATURES_NONE);
@@ -211,12 +217,26 @@ void vd_vhd_footer_build(const VdVhdFooter *footer, uint8_t ret_bytes[VD_VHD_FOO
   memcpy(&ret_bytes[AT_CREATOR_OS], VD_VHD_CREATOR_OS, strlen(VD_VHD_CREATOR_OS));
   vd_put_be64(&ret_bytes[AT_ORIGINAL_SIZE], footer->current_size);
   vd_put_be64(&ret_bytes[AT_CURRENT_SIZE], footer->current_size);
-  vd_put_be32(&ret_bytes[AT_GEOMETRY],
-              (uint32_t)geometry.cylinders << 16 | (uint32_t)geometry.heads << 8 | geometry.sectors);
+  put_geometry(ret_bytes, footer->current_size);
   vd_put_be32(&ret_bytes[AT_TYPE], footer->type);
   memcpy(&ret_bytes[AT_UNIQUE_ID], footer->unique_id, sizeof footer->unique_id);
   ret_bytes[AT_SAVED_STATE] = footer->saved_state;
   vd_put_be32(&ret_bytes[AT_CHECKSUM], vd_vhd_checksum(ret_bytes, VD_VHD_FOOTER_LENGTH));
+}
+
+void vd_vhd_footer_change(VdVhdFooter *footer)
+{
+  uint8_t *bytes = footer->bytes;
+  uint8_t size[8];
+
+  vd_put_be64(size, footer->current_size);
+  if (memcmp(&bytes[AT_CURRENT_SIZE], size, sizeof size) != 0)
+    put_geometry(bytes, footer->current_size);
+  memcpy(&bytes[AT_CURRENT_SIZE], size, sizeof size);
+  vd_put_be64(&bytes[AT_DATA_OFFSET], footer->data_offset);
+  memcpy(&bytes[AT_UNIQUE_ID], footer->unique_id, sizeof footer->unique_id);
+  vd_put_be32(&bytes[AT_CHECKSUM], 0);
+  vd_put_be32(&bytes[AT_CHECKSUM], vd_vhd_checksum(bytes, VD_VHD_FOOTER_LENGTH));
 }
 
 uint32_t vd_vhd_timestamp(uint64_t unix_time)

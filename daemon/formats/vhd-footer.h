@@ -81,5 +81,9 @@ bool vd_vhd_footers_read(const VdReader *reader, VdVhdFooters *ret_footers, VdFo
  * count. */
 void vd_vhd_footer_build(const VdVhdFooter *footer, uint8_t ret_bytes[VD_VHD_FOOTER_LENGTH]);
 
+/* What footer's data_offset, current_size and unique_id are now, in its bytes; the geometry with the size.
+ * All else stays as it was stored. */
+void vd_vhd_footer_change(VdVhdFooter *footer);
+
 /* Seconds since 2000; 0 for a time before that or after 2136. */
 uint32_t vd_vhd_timestamp(uint64_t unix_time);

@@ -250,3 +250,10 @@ bool vd_vhd_sparse_build(const VdVhdSparse *sparse, uint8_t ret_bytes[VD_VHD_SPA
   vd_put_be32(&ret_bytes[AT_CHECKSUM], vd_vhd_checksum(ret_bytes, VD_VHD_SPARSE_LENGTH));
   return true;
 }
+
+void vd_vhd_sparse_set_entries(uint8_t bytes[VD_VHD_SPARSE_LENGTH], uint32_t max_entries)
+{
+  vd_put_be32(&bytes[AT_MAX_ENTRIES], max_entries);
+  vd_put_be32(&bytes[AT_CHECKSUM], 0);
+  vd_put_be32(&bytes[AT_CHECKSUM], vd_vhd_checksum(bytes, VD_VHD_SPARSE_LENGTH));
+}

@@ -54,6 +54,9 @@ bool vd_vhd_sparse_read(const VdReader *reader, const VdVhdFooters *footers, VdV
 /* A new header: all fields but offset and version count. False: the parent's name is no UTF-8 or too long. */
 bool vd_vhd_sparse_build(const VdVhdSparse *sparse, uint8_t ret_bytes[VD_VHD_SPARSE_LENGTH]);
 
+/* In the bytes of one that is stored: how many entries the table has. Changes the first sector alone. */
+void vd_vhd_sparse_set_entries(uint8_t bytes[VD_VHD_SPARSE_LENGTH], uint32_t max_entries);
+
 /* Where no block may lie. Returns how many. Locators count in differencing images only. */
 unsigned vd_vhd_sparse_ranges(const VdVhdSparse *sparse, VdVhdType type, VdVhdRange ret[VD_VHD_MAX_RANGES]);
 
