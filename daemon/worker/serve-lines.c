@@ -120,7 +120,7 @@ static void handle_message(VdServeLines *self, VdServeLine *line, const VdServeH
     give(self, line);
     break;
   case VD_SERVE_STOP:
-    vd_server_dismiss(self->server);
+    vd_server_stop(self->server);
     break;
   default:
     hang_up(line);

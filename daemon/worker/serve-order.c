@@ -78,7 +78,7 @@ static bool check_transport(const VdServeSetup *setup, VdFormatError *ret_error)
 
 static bool check_setup(const VdServeSetup *setup, VdFormatError *ret_error)
 {
-  if (setup->transport > VD_TRANSPORT_FUSE)
+  if (setup->transport > VD_TRANSPORT_LAST)
     return refuse(ret_error, "transport", setup->transport);
   if (setup->task > VD_TASK_LAST || (setup->task == VD_TASK_NONE) != (setup->transport != VD_TRANSPORT_NONE))
     return refuse(ret_error, "task", setup->task);

@@ -14,7 +14,8 @@
  *   VD_SERVE_STOP .........................>  once the transport has ended: clean close, VD_SERVE_CLOSED,
  * exit
  *
- * SIGTERM is STOP without a line; where the disk is in use the worker serves on, and from then on keeps the
+ * STOP ends an NBD connection whoever uses it; other transports only if nobody has yet.
+ * SIGTERM is that without a line; where the disk is in use the worker serves on, and from then on keeps the
  * image in its clean form whenever nobody writes (serve-rest.c): it may be killed next.
  *
  * When the transport ends by itself (ublk stopped, the FUSE mount gone) the worker closes the image cleanly,
@@ -62,7 +63,10 @@ typedef enum {
   VD_TRANSPORT_NONE, /* a task */
   VD_TRANSPORT_UBLK,
   VD_TRANSPORT_FUSE,
+  VD_TRANSPORT_NBD,
 } VdTransport;
+
+#define VD_TRANSPORT_LAST VD_TRANSPORT_NBD
 
 typedef enum {
   VD_TASK_NONE,
@@ -86,7 +90,7 @@ typedef enum {
 /* What a descriptor that comes along is. */
 typedef enum {
   VD_ROLE_LISTEN,    /* the socket in /run/virtdisk; serving only */
-  VD_ROLE_TRANSPORT, /* /dev/ublkcN or /dev/fuse */
+  VD_ROLE_TRANSPORT, /* /dev/ublkcN, /dev/fuse, or one end of a stream socket that speaks NBD */
   VD_ROLE_IMAGE,     /* index: place in the chain */
   VD_ROLE_BLOB,      /* of a task: a memfd of the daemon, for what is longer than a message */
 } VdRole;

@@ -82,6 +82,14 @@ void vd_server_dismiss(VdServer *server)
     vd_server_end(server);
 }
 
+void vd_server_stop(VdServer *server)
+{
+  if (server->transport->stopping == VD_SERVE_STOPS)
+    vd_server_end(server);
+  else
+    vd_server_dismiss(server);
+}
+
 static void fill_counters(const VdEngine *engine, VdServeReport *report)
 {
   VdEngineCounters counters = vd_engine_counters(engine);
@@ -228,6 +236,7 @@ static const VdServeTransport *transport_of(uint32_t transport)
 {
   return transport == VD_TRANSPORT_UBLK   ? &vd_serve_ublk
          : transport == VD_TRANSPORT_FUSE ? &vd_serve_fuse
+         : transport == VD_TRANSPORT_NBD  ? &vd_serve_nbd
                                           : NULL;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A worker that serves: what its parts share. One thread, one ring; the parts are the order it was given
- * (serve-order.c), the images (serve-images.c, serve-check.c), one transport (serve-ublk.c, serve-fuse.c) and
- * the lines to the daemon (serve-lines.c). Nothing is allocated once it serves.
+ * (serve-order.c), the images (serve-images.c, serve-check.c), one transport (serve-ublk.c, serve-fuse.c,
+ * serve-nbd.c) and the lines to the daemon (serve-lines.c). Nothing is allocated once it serves.
  */
 #pragma once
 
@@ -52,9 +52,12 @@ typedef struct {
 } VdServeLines;
 
 typedef enum { VD_SERVE_BLOCKING, VD_SERVE_NONBLOCKING } VdServeBlocking;
+/* What STOP of the daemon does: the end only if nobody has used the disk yet, or in any case. */
+typedef enum { VD_SERVE_STAYS, VD_SERVE_STOPS } VdServeStopping;
 
 typedef struct {
-  VdServeBlocking blocking;  /* how the descriptor is to be set */
+  VdServeBlocking blocking; /* how the descriptor is to be set */
+  VdServeStopping stopping;
   const uint8_t *operations; /* IORING_OP_*, besides those of the images and the lines */
   unsigned n_operations;
   /* Still privileged, the ring is narrowed, no byte of an image was read. */
@@ -67,6 +70,7 @@ typedef struct {
 
 extern const VdServeTransport vd_serve_ublk;
 extern const VdServeTransport vd_serve_fuse;
+extern const VdServeTransport vd_serve_nbd;
 
 struct VdServer {
   VdServeOrder order;
@@ -127,8 +131,10 @@ void vd_server_submit(VdServer *server, VdRequest *request);
 void vd_server_request_done(VdServer *server);
 /* Of a transport: nothing comes any more. */
 void vd_server_end(VdServer *server);
-/* SIGTERM, or STOP of the daemon: the end, if nobody has used the disk yet. */
+/* SIGTERM: the end, if nobody has used the disk yet. */
 void vd_server_dismiss(VdServer *server);
+/* STOP of the daemon: see VdServeStopping. */
+void vd_server_stop(VdServer *server);
 
 /* serve-rest.c */
 /* Waits as vd_ring_wait(). From SIGTERM on the images are brought into their clean form whenever nobody has

@@ -31,7 +31,7 @@ struct BadSetup {
 };
 
 const BadSetup kBadSetups[] = {
-    {"transport", [](VdServeSetup &s) { s.transport = 3; }},
+    {"transport", [](VdServeSetup &s) { s.transport = VD_TRANSPORT_LAST + 1; }},
     {"task", [](VdServeSetup &s) { s.task = VD_TASK_BEGIN; }},
     {"task", [](VdServeSetup &s) { s.transport = VD_TRANSPORT_NONE; }},
     {"flags", [](VdServeSetup &s) { s.flags |= 1U << 31; }},
