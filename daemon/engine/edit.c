@@ -13,6 +13,8 @@ static const VdEditOps no_ops = {NULL};
 static const VdEditOps *ops_of(uint32_t device_id)
 {
   switch (device_id) {
+  case VIRTDISK_DEVICE_VHD:
+    return &vd_vhd_edit_ops;
   case VIRTDISK_DEVICE_VHDX:
     return &vd_vhdx_edit_ops;
   default:
