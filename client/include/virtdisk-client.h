@@ -130,6 +130,16 @@ char *virtdisk_client_dup_name_owner(VirtdiskClient *client);
 GPtrArray *virtdisk_client_get_disks(VirtdiskClient *client);
 
 /**
+ * virtdisk_client_get_jobs:
+ * @client: a client
+ *
+ * The jobs known now, the oldest first; those that have ended stay for a minute. Any thread.
+ *
+ * Returns: (transfer container) (element-type VirtdiskJob): free with g_ptr_array_unref().
+ */
+GPtrArray *virtdisk_client_get_jobs(VirtdiskClient *client);
+
+/**
  * virtdisk_client_open_virtual_disk:
  * @client: a client
  * @path: (type filename): the image
@@ -183,12 +193,13 @@ VirtdiskHandle *virtdisk_client_open_virtual_disk_finish(VirtdiskClient *client,
  * @access_mask: rights of the handle; %VIRTDISK_ACCESS_NONE with version 2 parameters
  * @flags: CREATE_VIRTUAL_DISK_FLAG; %VIRTDISK_CREATE_NONE makes a dynamic image, or with a parent a
  * differencing one
- * @maximum_size: size of the disk in bytes; 0 with a parent
+ * @maximum_size: size of the disk in bytes; 0 with a parent, and with a source for its size
  * @parameters: (nullable): %NULL is version 1, the format by the extension of @path
  * @cancellable: (nullable): ends the waiting
  * @error: place for the error
  *
  * CreateVirtualDisk. The service makes the file with the caller's rights; it appears whole or not at all.
+ * With a source or a progress function this is a job, which @cancellable cancels.
  *
  * Returns: (transfer full): an open handle, or %NULL with @error set. Any thread.
  */
@@ -226,6 +237,57 @@ void virtdisk_client_create_virtual_disk_async(VirtdiskClient *client, const cha
  */
 VirtdiskHandle *virtdisk_client_create_virtual_disk_finish(VirtdiskClient *client, GAsyncResult *result,
                                                            GError **error);
+
+/**
+ * virtdisk_client_create_virtual_disk_job:
+ * @client: a client
+ * @path: (type filename): the new image; must not exist
+ * @access_mask: rights of the handle; %VIRTDISK_ACCESS_NONE with version 2 parameters
+ * @flags: CREATE_VIRTUAL_DISK_FLAG
+ * @maximum_size: size of the disk in bytes; 0 with a parent, and with a source for its size
+ * @parameters: (nullable): see virtdisk_client_create_virtual_disk()
+ * @cancellable: (nullable): cancels the job while it has not begun
+ * @error: place for the error
+ *
+ * CreateVirtualDisk in the background: returns when the job has begun. When virtdisk_job_wait() has told that
+ * it succeeded, virtdisk_job_steal_handle() has the handle.
+ *
+ * Returns: (transfer full): the job, or %NULL with @error set. Any thread.
+ */
+VirtdiskJob *virtdisk_client_create_virtual_disk_job(VirtdiskClient *client, const char *path,
+                                                     VirtdiskAccessMask access_mask,
+                                                     VirtdiskCreateFlags flags, guint64 maximum_size,
+                                                     VirtdiskCreateParameters *parameters,
+                                                     GCancellable *cancellable, GError **error);
+
+/**
+ * virtdisk_client_create_virtual_disk_job_async:
+ * @client: a client
+ * @path: (type filename): the new image
+ * @access_mask: rights of the handle
+ * @flags: CREATE_VIRTUAL_DISK_FLAG
+ * @maximum_size: size of the disk in bytes
+ * @parameters: (nullable): see virtdisk_client_create_virtual_disk()
+ * @cancellable: (nullable): cancels the job while it has not begun
+ * @callback: (scope async): called when it has begun
+ * @user_data: for @callback
+ */
+void virtdisk_client_create_virtual_disk_job_async(VirtdiskClient *client, const char *path,
+                                                   VirtdiskAccessMask access_mask, VirtdiskCreateFlags flags,
+                                                   guint64 maximum_size, VirtdiskCreateParameters *parameters,
+                                                   GCancellable *cancellable, GAsyncReadyCallback callback,
+                                                   gpointer user_data);
+
+/**
+ * virtdisk_client_create_virtual_disk_job_finish:
+ * @client: a client
+ * @result: what the callback got
+ * @error: place for the error
+ *
+ * Returns: (transfer full): the job, or %NULL with @error set.
+ */
+VirtdiskJob *virtdisk_client_create_virtual_disk_job_finish(VirtdiskClient *client, GAsyncResult *result,
+                                                            GError **error);
 
 /**
  * virtdisk_client_check_image:

@@ -167,6 +167,75 @@ void virtdisk_create_parameters_set_resiliency_guid(VirtdiskCreateParameters *pa
  */
 void virtdisk_create_parameters_set_parent_path(VirtdiskCreateParameters *parameters, const char *path);
 /**
+ * virtdisk_create_parameters_set_source_path:
+ * @parameters: the parameters
+ * @path: (nullable) (type filename): an image of any format, or a block device, whose content the new image
+ * gets; a chain is copied as the one disk it shows
+ */
+void virtdisk_create_parameters_set_source_path(VirtdiskCreateParameters *parameters, const char *path);
+/**
+ * virtdisk_create_parameters_set_source_device_id:
+ * @parameters: the parameters
+ * @device_id: the format of the source; version 2
+ */
+void virtdisk_create_parameters_set_source_device_id(VirtdiskCreateParameters *parameters,
+                                                     VirtdiskDeviceId device_id);
+/**
+ * virtdisk_create_parameters_set_source_vendor_id:
+ * @parameters: the parameters
+ * @vendor_id: (nullable): GUID; version 2
+ */
+void virtdisk_create_parameters_set_source_vendor_id(VirtdiskCreateParameters *parameters,
+                                                     const char *vendor_id);
+/**
+ * virtdisk_create_parameters_set_verify:
+ * @parameters: the parameters
+ * @verify: read back what was copied, and compare
+ */
+void virtdisk_create_parameters_set_verify(VirtdiskCreateParameters *parameters, gboolean verify);
+/**
+ * virtdisk_create_parameters_set_owner_uid:
+ * @parameters: the parameters
+ * @uid: owner of the new file
+ */
+void virtdisk_create_parameters_set_owner_uid(VirtdiskCreateParameters *parameters, guint uid);
+/**
+ * virtdisk_create_parameters_set_owner_gid:
+ * @parameters: the parameters
+ * @gid: group of the new file
+ */
+void virtdisk_create_parameters_set_owner_gid(VirtdiskCreateParameters *parameters, guint gid);
+/**
+ * virtdisk_create_parameters_set_mode:
+ * @parameters: the parameters
+ * @mode: permission bits of the new file, such as 0600
+ */
+void virtdisk_create_parameters_set_mode(VirtdiskCreateParameters *parameters, guint mode);
+/**
+ * virtdisk_create_parameters_set_job:
+ * @parameters: the parameters
+ * @word: (nullable): part of the job's object path: letters a to z, digits and underscores
+ */
+void virtdisk_create_parameters_set_job(VirtdiskCreateParameters *parameters, const char *word);
+/**
+ * virtdisk_create_parameters_set_detach_job:
+ * @parameters: the parameters
+ * @detach_job: the job goes on when this process ends
+ */
+void virtdisk_create_parameters_set_detach_job(VirtdiskCreateParameters *parameters, gboolean detach_job);
+/**
+ * virtdisk_create_parameters_set_progress:
+ * @parameters: the parameters
+ * @progress: (nullable) (scope notified) (closure data) (destroy destroy): told how far it is
+ * @data: for @progress
+ * @destroy: (nullable): frees @data
+ *
+ * As virtdisk_operation_parameters_set_progress().
+ */
+void virtdisk_create_parameters_set_progress(VirtdiskCreateParameters *parameters,
+                                             VirtdiskProgressFunc progress, gpointer data,
+                                             GDestroyNotify destroy);
+/**
  * virtdisk_create_parameters_to_variant:
  * @parameters: the parameters
  * Returns: (transfer full): the options as they go over the bus, of type a{sv}.

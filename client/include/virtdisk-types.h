@@ -17,7 +17,8 @@ G_BEGIN_DECLS
  * the thread that made the client.
  *
  * Properties: connection, interactive, version, name-owner.
- * Signals: disk-added, disk-removed, disk-changed, each with the #VirtdiskDisk.
+ * Signals: disk-added, disk-removed, disk-changed, each with the #VirtdiskDisk; job-added, job-removed, each
+ * with the #VirtdiskJob.
  */
 G_DECLARE_FINAL_TYPE(VirtdiskClient, virtdisk_client, VIRTDISK, CLIENT, GObject)
 
@@ -142,5 +143,42 @@ typedef struct {
   char *field;
   char *message;
 } VirtdiskFault;
+
+#define VIRTDISK_TYPE_JOB (virtdisk_job_get_type())
+/**
+ * VirtdiskJob:
+ *
+ * One operation that outlasts a call, as the service last described it; properties mirror org.virtdisk1.Job
+ * and notify. As long as anybody holds it, the client has one object for each job. After the job was
+ * forgotten the last values stay.
+ */
+G_DECLARE_FINAL_TYPE(VirtdiskJob, virtdisk_job, VIRTDISK, JOB, GObject)
+
+#define VIRTDISK_TYPE_OPERATION_PARAMETERS (virtdisk_operation_parameters_get_type())
+/**
+ * VirtdiskOperationParameters:
+ *
+ * COMPACT_, EXPAND_, RESIZE_ and MERGE_VIRTUAL_DISK_PARAMETERS but for the size, and what concerns the job.
+ * What is not set is not sent. Not to be changed by one thread while another uses it.
+ */
+G_DECLARE_FINAL_TYPE(VirtdiskOperationParameters, virtdisk_operation_parameters, VIRTDISK,
+                     OPERATION_PARAMETERS, GObject)
+
+/**
+ * VirtdiskProgressFunc:
+ * @job: the job
+ * @data: what was given with the function
+ *
+ * Called when the job has begun and whenever a property of it has changed, until it has ended.
+ */
+typedef void (*VirtdiskProgressFunc)(VirtdiskJob *job, gpointer data);
+
+#define VIRTDISK_TYPE_SET_INFO (virtdisk_set_info_get_type())
+/**
+ * VirtdiskSetInfo:
+ *
+ * One change of an image: one version of SET_VIRTUAL_DISK_INFO. Immutable, counted. Any thread.
+ */
+typedef struct _VirtdiskSetInfo VirtdiskSetInfo;
 
 G_END_DECLS

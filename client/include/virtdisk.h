@@ -4,7 +4,7 @@
  * others.
  *
  * VirtdiskClient is the connection to the service, VirtdiskHandle one open image, VirtdiskDisk one attached
- * disk.
+ * disk, VirtdiskJob one operation that takes long.
  *
  * Every method of the service comes three times: virtdisk_x() blocks the calling thread, virtdisk_x_async()
  * and virtdisk_x_finish() do not. The blocking ones may be called from any thread; they run no foreign main
@@ -16,8 +16,11 @@
  * Cancelling ends the waiting; what the service has begun it may still complete. A handle that arrives after
  * that is closed by the library.
  *
- * Calls that may ask a person or take long (open, create, check, attach, detach, add a parent) wait without
- * limit, the others for 60 seconds.
+ * What has a job (create from a source, compact, expand, resize, merge) is cancelled by its GCancellable, and
+ * the call returns when the job has ended.
+ *
+ * Calls that may ask a person or take long (open, create, check, attach, detach, add a parent, jobs) wait
+ * without limit, the others for 60 seconds.
  *
  * Paths are file names: any bytes but NUL, relative ones count from the current directory of this process.
  */
@@ -30,5 +33,7 @@
 #include "virtdisk-error.h"
 #include "virtdisk-handle.h"
 #include "virtdisk-info.h"
+#include "virtdisk-job.h"
+#include "virtdisk-operation.h"
 #include "virtdisk-parameters.h"
 #include "virtdisk-types.h"

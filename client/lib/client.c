@@ -2,7 +2,7 @@
 /*
  * The connection to the service: whether it is there, which disks it has, and the signals about them. It is
  * made of things that were acquired before, so that a client that exists is complete. Methods of the service:
- * client-calls.c.
+ * calls.c.
  */
 #include "private.h"
 
@@ -17,10 +17,11 @@ struct _VirtdiskClient {
   gint interactive;
   GMutex lock;
   GHashTable *disks; /* object path to VirtdiskDisk; under lock */
+  GHashTable *jobs;  /* object path to GWeakRef of a VirtdiskJob, which itself keeps the client; under lock */
 };
 
 enum { PROP_0, PROP_CONNECTION, PROP_INTERACTIVE, PROP_VERSION, PROP_NAME_OWNER, N_PROPS };
-enum { DISK_ADDED, DISK_REMOVED, DISK_CHANGED, N_SIGNALS };
+enum { DISK_ADDED, DISK_REMOVED, DISK_CHANGED, JOB_ADDED, JOB_REMOVED, N_SIGNALS };
 
 static GParamSpec *specs[N_PROPS];
 static guint signals[N_SIGNALS];
@@ -85,12 +86,104 @@ static gboolean is_disk(GDBusInterface *interface)
   return g_str_equal(g_dbus_proxy_get_interface_name(G_DBUS_PROXY(interface)), VD_IFACE_DISK);
 }
 
+/* ---- jobs ---- */
+
+static void weak_free(gpointer data)
+{
+  g_weak_ref_clear(data);
+  g_free(data);
+}
+
+static gboolean is_dead(gpointer key, gpointer value, gpointer data)
+{
+  g_autoptr(VirtdiskJob) job = g_weak_ref_get(value);
+
+  return job == NULL;
+}
+
+/* Under lock. (transfer full) */
+static VirtdiskJob *client_lookup_job(VirtdiskClient *client, const char *object_path)
+{
+  GWeakRef *known = g_hash_table_lookup(client->jobs, object_path);
+
+  return known != NULL ? g_weak_ref_get(known) : NULL;
+}
+
+VirtdiskJob *vd_client_take_job(VirtdiskClient *client, const char *object_path, GVariant *properties)
+{
+  g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&client->lock);
+  VirtdiskJob *job = client_lookup_job(client, object_path);
+
+  if (job == NULL) {
+    GWeakRef *weak = g_new0(GWeakRef, 1);
+
+    g_hash_table_foreach_remove(client->jobs, is_dead, NULL);
+    job = vd_job_new(client, object_path, client->context);
+    g_weak_ref_init(weak, job);
+    g_hash_table_replace(client->jobs, g_strdup(object_path), weak);
+  }
+  g_clear_pointer(&locker, g_mutex_locker_free);
+  if (properties != NULL)
+    vd_job_update(job, properties);
+  return job;
+}
+
+static VirtdiskJob *client_take_job_proxy(VirtdiskClient *client, GDBusInterface *interface)
+{
+  GDBusProxy *proxy = G_DBUS_PROXY(interface);
+  g_autoptr(GVariant) properties = proxy_properties(proxy);
+
+  return vd_client_take_job(client, g_dbus_proxy_get_object_path(proxy), properties);
+}
+
+static gboolean is_job(GDBusInterface *interface)
+{
+  return g_str_equal(g_dbus_proxy_get_interface_name(G_DBUS_PROXY(interface)), VD_IFACE_JOB);
+}
+
+static void on_job(VirtdiskClient *client, GDBusInterface *interface, guint signal)
+{
+  g_autoptr(VirtdiskJob) job = client_take_job_proxy(client, interface);
+
+  g_signal_emit(client, signals[signal], 0, job);
+}
+
+static gint compare_job_age(gconstpointer a, gconstpointer b)
+{
+  VirtdiskJob *one = *(VirtdiskJob *const *)a, *other = *(VirtdiskJob *const *)b;
+  guint64 one_at = virtdisk_job_get_start_time(one), other_at = virtdisk_job_get_start_time(other);
+
+  if (one_at != other_at)
+    return one_at < other_at ? -1 : 1;
+  return g_strcmp0(virtdisk_job_get_object_path(one), virtdisk_job_get_object_path(other));
+}
+
+GPtrArray *virtdisk_client_get_jobs(VirtdiskClient *client)
+{
+  GPtrArray *jobs = g_ptr_array_new_with_free_func(g_object_unref);
+  GList *known = g_dbus_object_manager_get_objects(client->objects);
+
+  for (GList *item = known; item != NULL; item = item->next) {
+    g_autoptr(GDBusInterface) interface = g_dbus_object_get_interface(item->data, VD_IFACE_JOB);
+
+    if (interface != NULL)
+      g_ptr_array_add(jobs, client_take_job_proxy(client, interface));
+  }
+  g_list_free_full(known, g_object_unref);
+  g_ptr_array_sort(jobs, compare_job_age);
+  return jobs;
+}
+
+/* ---- what comes, changes and goes ---- */
+
 static void on_interface_added(GDBusObjectManager *objects, GDBusObject *object, GDBusInterface *interface,
                                gpointer data)
 {
   VirtdiskClient *client = data;
   g_autoptr(VirtdiskDisk) disk = NULL;
 
+  if (is_job(interface))
+    on_job(client, interface, JOB_ADDED);
   if (!is_disk(interface))
     return;
   disk = client_take_proxy(client, G_DBUS_PROXY(interface));
@@ -99,10 +192,13 @@ static void on_interface_added(GDBusObjectManager *objects, GDBusObject *object,
 
 static void on_object_added(GDBusObjectManager *objects, GDBusObject *object, gpointer data)
 {
-  g_autoptr(GDBusInterface) interface = g_dbus_object_get_interface(object, VD_IFACE_DISK);
+  g_autoptr(GDBusInterface) disk = g_dbus_object_get_interface(object, VD_IFACE_DISK);
+  g_autoptr(GDBusInterface) job = g_dbus_object_get_interface(object, VD_IFACE_JOB);
 
-  if (interface != NULL)
-    on_interface_added(objects, object, interface, data);
+  if (disk != NULL)
+    on_interface_added(objects, object, disk, data);
+  if (job != NULL)
+    on_interface_added(objects, object, job, data);
 }
 
 static void client_forget(VirtdiskClient *client, const char *object_path)
@@ -121,12 +217,18 @@ static void client_forget(VirtdiskClient *client, const char *object_path)
 static void on_interface_removed(GDBusObjectManager *objects, GDBusObject *object, GDBusInterface *interface,
                                  gpointer data)
 {
+  if (is_job(interface))
+    on_job(data, interface, JOB_REMOVED);
   if (is_disk(interface))
     client_forget(data, g_dbus_object_get_object_path(object));
 }
 
 static void on_object_removed(GDBusObjectManager *objects, GDBusObject *object, gpointer data)
 {
+  g_autoptr(GDBusInterface) job = g_dbus_object_get_interface(object, VD_IFACE_JOB);
+
+  if (job != NULL)
+    on_job(data, job, JOB_REMOVED);
   client_forget(data, g_dbus_object_get_object_path(object));
 }
 
@@ -137,6 +239,8 @@ static void on_properties_changed(GDBusObjectManagerClient *objects, GDBusObject
   VirtdiskClient *client = data;
   g_autoptr(VirtdiskDisk) disk = client_lookup(client, g_dbus_proxy_get_object_path(proxy));
 
+  if (is_job(G_DBUS_INTERFACE(proxy)))
+    g_object_unref(vd_client_take_job(client, g_dbus_proxy_get_object_path(proxy), changed));
   if (disk == NULL || !is_disk(G_DBUS_INTERFACE(proxy)))
     return;
   vd_disk_update(disk, changed);
@@ -462,15 +566,16 @@ static void virtdisk_client_finalize(GObject *object)
   g_clear_object(&client->objects);
   g_clear_object(&client->connection);
   g_hash_table_unref(client->disks);
+  g_hash_table_unref(client->jobs);
   g_main_context_unref(client->context);
   g_mutex_clear(&client->lock);
   G_OBJECT_CLASS(virtdisk_client_parent_class)->finalize(object);
 }
 
-static guint signal_new(const char *name)
+static guint signal_new(const char *name, GType about)
 {
   return g_signal_new(name, VIRTDISK_TYPE_CLIENT, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1,
-                      VIRTDISK_TYPE_DISK);
+                      about);
 }
 
 static void virtdisk_client_class_init(VirtdiskClientClass *klass)
@@ -513,19 +618,31 @@ static void virtdisk_client_class_init(VirtdiskClientClass *klass)
    * @client: the client
    * @disk: the disk that was attached
    */
-  signals[DISK_ADDED] = signal_new("disk-added");
+  signals[DISK_ADDED] = signal_new("disk-added", VIRTDISK_TYPE_DISK);
   /**
    * VirtdiskClient::disk-removed:
    * @client: the client
    * @disk: the disk that has gone
    */
-  signals[DISK_REMOVED] = signal_new("disk-removed");
+  signals[DISK_REMOVED] = signal_new("disk-removed", VIRTDISK_TYPE_DISK);
   /**
    * VirtdiskClient::disk-changed:
    * @client: the client
    * @disk: the disk, of which some properties have new values
    */
-  signals[DISK_CHANGED] = signal_new("disk-changed");
+  signals[DISK_CHANGED] = signal_new("disk-changed", VIRTDISK_TYPE_DISK);
+  /**
+   * VirtdiskClient::job-added:
+   * @client: the client
+   * @job: the job that has begun; what changes of it is told by its own notify signals
+   */
+  signals[JOB_ADDED] = signal_new("job-added", VIRTDISK_TYPE_JOB);
+  /**
+   * VirtdiskClient::job-removed:
+   * @client: the client
+   * @job: the job that was forgotten
+   */
+  signals[JOB_REMOVED] = signal_new("job-removed", VIRTDISK_TYPE_JOB);
 }
 
 static void virtdisk_client_init(VirtdiskClient *client)
@@ -534,4 +651,5 @@ static void virtdisk_client_init(VirtdiskClient *client)
   client->interactive = TRUE;
   g_mutex_init(&client->lock);
   client->disks = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_object_unref);
+  client->jobs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, weak_free);
 }

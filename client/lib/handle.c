@@ -72,8 +72,8 @@ const char *virtdisk_handle_get_object_path(VirtdiskHandle *handle)
 
 /* ---- one call: start, and what the task then holds is the reply ---- */
 
-static GTask *handle_task_new(VirtdiskHandle *handle, gpointer tag, GCancellable *cancellable,
-                              GAsyncReadyCallback callback, gpointer user_data)
+GTask *vd_handle_task_new(VirtdiskHandle *handle, gpointer tag, GCancellable *cancellable,
+                          GAsyncReadyCallback callback, gpointer user_data)
 {
   GTask *task = g_task_new(handle, cancellable, callback, user_data);
 
@@ -103,22 +103,28 @@ static void handle_send(GTask *task, const char *method, GVariant *arguments, co
   handle_send_fds(task, method, arguments, NULL, reply, patience);
 }
 
-static void handle_call_fds(GTask *task, const char *method, GVariant *arguments, GUnixFDList *fd_list,
-                            const char *reply, VdCallPatience patience)
+gboolean vd_handle_check_open(GTask *task)
 {
   VirtdiskHandle *handle = g_task_get_source_object(task);
 
-  if (!g_atomic_int_get(&handle->closed)) {
-    handle_send_fds(task, method, arguments, fd_list, reply, patience);
-    return;
-  }
-  g_variant_unref(g_variant_ref_sink(arguments));
+  if (!g_atomic_int_get(&handle->closed))
+    return TRUE;
   g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_HANDLE, "The handle is closed");
   g_object_unref(task);
+  return FALSE;
 }
 
-static void handle_call(GTask *task, const char *method, GVariant *arguments, const char *reply,
-                        VdCallPatience patience)
+static void handle_call_fds(GTask *task, const char *method, GVariant *arguments, GUnixFDList *fd_list,
+                            const char *reply, VdCallPatience patience)
+{
+  if (vd_handle_check_open(task))
+    handle_send_fds(task, method, arguments, fd_list, reply, patience);
+  else
+    g_variant_unref(g_variant_ref_sink(arguments));
+}
+
+void vd_handle_call(GTask *task, const char *method, GVariant *arguments, const char *reply,
+                    VdCallPatience patience)
 {
   handle_call_fds(task, method, arguments, NULL, reply, patience);
 }
@@ -147,8 +153,8 @@ void virtdisk_handle_attach_virtual_disk_async(VirtdiskHandle *handle, VirtdiskA
                                                GCancellable *cancellable, GAsyncReadyCallback callback,
                                                gpointer user_data)
 {
-  handle_call(
-      handle_task_new(handle, virtdisk_handle_attach_virtual_disk_async, cancellable, callback, user_data),
+  vd_handle_call(
+      vd_handle_task_new(handle, virtdisk_handle_attach_virtual_disk_async, cancellable, callback, user_data),
       "AttachVirtualDisk", g_variant_new("(u@a{sv})", (guint32)flags, vd_attach_options(parameters)),
       "(a{sv})", VD_CALL_MAY_ASK);
 }
@@ -178,8 +184,8 @@ void virtdisk_handle_detach_virtual_disk_async(VirtdiskHandle *handle, VirtdiskD
                                                GCancellable *cancellable, GAsyncReadyCallback callback,
                                                gpointer user_data)
 {
-  handle_call(
-      handle_task_new(handle, virtdisk_handle_detach_virtual_disk_async, cancellable, callback, user_data),
+  vd_handle_call(
+      vd_handle_task_new(handle, virtdisk_handle_detach_virtual_disk_async, cancellable, callback, user_data),
       "DetachVirtualDisk", g_variant_new("(u@a{sv})", (guint32)flags, vd_detach_options(parameters)),
       "(a{sv})", VD_CALL_MAY_ASK);
 }
@@ -207,9 +213,9 @@ gboolean virtdisk_handle_detach_virtual_disk(VirtdiskHandle *handle, VirtdiskDet
 void virtdisk_handle_get_virtual_disk_physical_path_async(VirtdiskHandle *handle, GCancellable *cancellable,
                                                           GAsyncReadyCallback callback, gpointer user_data)
 {
-  handle_call(handle_task_new(handle, virtdisk_handle_get_virtual_disk_physical_path_async, cancellable,
-                              callback, user_data),
-              "GetVirtualDiskPhysicalPath", g_variant_new("(a{sv})", NULL), "(s)", VD_CALL_BRIEF);
+  vd_handle_call(vd_handle_task_new(handle, virtdisk_handle_get_virtual_disk_physical_path_async, cancellable,
+                                    callback, user_data),
+                 "GetVirtualDiskPhysicalPath", g_variant_new("(a{sv})", NULL), "(s)", VD_CALL_BRIEF);
 }
 
 char *virtdisk_handle_get_virtual_disk_physical_path_finish(VirtdiskHandle *handle, GAsyncResult *result,
@@ -236,16 +242,22 @@ char *virtdisk_handle_get_virtual_disk_physical_path(VirtdiskHandle *handle, GCa
 
 /* ---- GetVirtualDiskInformation ---- */
 
+/* The image is read for it. */
+static gboolean is_measured(VirtdiskInfoVersion version)
+{
+  return version == VIRTDISK_INFO_SMALLEST_SAFE_VIRTUAL_SIZE || version == VIRTDISK_INFO_FRAGMENTATION;
+}
+
 void virtdisk_handle_get_virtual_disk_information_async(VirtdiskHandle *handle, VirtdiskInfoVersion version,
                                                         GCancellable *cancellable,
                                                         GAsyncReadyCallback callback, gpointer user_data)
 {
-  GTask *task = handle_task_new(handle, virtdisk_handle_get_virtual_disk_information_async, cancellable,
-                                callback, user_data);
+  GTask *task = vd_handle_task_new(handle, virtdisk_handle_get_virtual_disk_information_async, cancellable,
+                                   callback, user_data);
 
   g_task_set_task_data(task, GUINT_TO_POINTER(version), NULL);
-  handle_call(task, "GetVirtualDiskInformation", g_variant_new("(ua{sv})", (guint32)version, NULL), "(a{sv})",
-              VD_CALL_BRIEF);
+  vd_handle_call(task, "GetVirtualDiskInformation", g_variant_new("(ua{sv})", (guint32)version, NULL),
+                 "(a{sv})", is_measured(version) ? VD_CALL_MAY_ASK : VD_CALL_BRIEF);
 }
 
 VirtdiskInfo *virtdisk_handle_get_virtual_disk_information_finish(VirtdiskHandle *handle,
@@ -310,8 +322,8 @@ void virtdisk_handle_add_virtual_disk_parent_async(VirtdiskHandle *handle, const
                                                    GCancellable *cancellable, GAsyncReadyCallback callback,
                                                    gpointer user_data)
 {
-  GTask *task = handle_task_new(handle, virtdisk_handle_add_virtual_disk_parent_async, cancellable, callback,
-                                user_data);
+  GTask *task = vd_handle_task_new(handle, virtdisk_handle_add_virtual_disk_parent_async, cancellable,
+                                   callback, user_data);
   GError *error = NULL;
   g_autofree char *absolute = vd_path_absolute(path, &error);
 
@@ -319,8 +331,8 @@ void virtdisk_handle_add_virtual_disk_parent_async(VirtdiskHandle *handle, const
     g_task_return_error(task, error);
     g_object_unref(task);
   } else if (vd_path_is_sayable(absolute)) {
-    handle_call(task, "AddVirtualDiskParent", g_variant_new("(sa{sv})", absolute, NULL), "()",
-                VD_CALL_MAY_ASK);
+    vd_handle_call(task, "AddVirtualDiskParent", g_variant_new("(sa{sv})", absolute, NULL), "()",
+                   VD_CALL_MAY_ASK);
   } else {
     add_unsayable_parent(task, absolute);
   }
@@ -349,8 +361,8 @@ void virtdisk_handle_add_virtual_disk_parent_fd_async(VirtdiskHandle *handle, in
                                                       GCancellable *cancellable, GAsyncReadyCallback callback,
                                                       gpointer user_data)
 {
-  add_parent_fd(handle_task_new(handle, virtdisk_handle_add_virtual_disk_parent_fd_async, cancellable,
-                                callback, user_data),
+  add_parent_fd(vd_handle_task_new(handle, virtdisk_handle_add_virtual_disk_parent_fd_async, cancellable,
+                                   callback, user_data),
                 fd);
 }
 
@@ -376,7 +388,7 @@ gboolean virtdisk_handle_add_virtual_disk_parent_fd(VirtdiskHandle *handle, int 
 void virtdisk_handle_close_async(VirtdiskHandle *handle, GCancellable *cancellable,
                                  GAsyncReadyCallback callback, gpointer user_data)
 {
-  GTask *task = handle_task_new(handle, virtdisk_handle_close_async, cancellable, callback, user_data);
+  GTask *task = vd_handle_task_new(handle, virtdisk_handle_close_async, cancellable, callback, user_data);
 
   /* An answer that fails or does not come leaves nothing to close a second time. */
   if (g_atomic_int_compare_and_exchange(&handle->closed, FALSE, TRUE)) {

@@ -207,23 +207,21 @@ VirtdiskHandle *virtdisk_client_open_virtual_disk_fd(VirtdiskClient *client, int
 
 /* ---- CreateVirtualDisk ---- */
 
-void virtdisk_client_create_virtual_disk_async(VirtdiskClient *client, const char *path,
-                                               VirtdiskAccessMask access_mask, VirtdiskCreateFlags flags,
-                                               guint64 maximum_size, VirtdiskCreateParameters *parameters,
-                                               GCancellable *cancellable, GAsyncReadyCallback callback,
-                                               gpointer user_data)
-{
-  GTask *task = g_task_new(client, cancellable, callback, user_data);
-  GError *error = NULL;
-  g_autofree char *absolute = vd_path_absolute(path, &error);
-  VdCall call = {.object_path = VD_ROOT_PATH,
-                 .interface_name = VD_IFACE_MANAGER,
-                 .method = "CreateVirtualDisk",
-                 .reply = "(o)",
-                 .patience = VD_CALL_MAY_ASK,
-                 .missing = VIRTDISK_ERROR_NOT_SUPPORTED};
+/* What is asked for; copied by whoever calls. */
+typedef struct {
+  const char *path;
+  VirtdiskAccessMask access_mask;
+  VirtdiskCreateFlags flags;
+  guint64 maximum_size;
+  VirtdiskCreateParameters *parameters; /* or NULL */
+} Creation;
 
-  g_task_set_source_tag(task, virtdisk_client_create_virtual_disk_async);
+/* Floating arguments of the method, or NULL; then the task has its error and is gone. */
+static GVariant *creation_arguments(GTask *task, const Creation *creation, VdReplyWhen when)
+{
+  GError *error = NULL;
+  g_autofree char *absolute = vd_path_absolute(creation->path, &error);
+
   if (absolute != NULL && !vd_path_is_sayable(absolute)) {
     g_autofree char *display = vd_path_display(absolute);
 
@@ -233,11 +231,81 @@ void virtdisk_client_create_virtual_disk_async(VirtdiskClient *client, const cha
   if (error != NULL) {
     g_task_return_error(task, error);
     g_object_unref(task);
+    return NULL;
+  }
+  return g_variant_new("(suut@a{sv})", absolute, (guint32)creation->access_mask, (guint32)creation->flags,
+                       creation->maximum_size, vd_create_options(creation->parameters, when));
+}
+
+static VdCall creation_call(GVariant *arguments)
+{
+  return (VdCall){.object_path = VD_ROOT_PATH,
+                  .interface_name = VD_IFACE_MANAGER,
+                  .method = "CreateVirtualDisk",
+                  .arguments = arguments,
+                  .reply = "(o)",
+                  .patience = VD_CALL_MAY_ASK,
+                  .missing = VIRTDISK_ERROR_NOT_SUPPORTED};
+}
+
+/* Takes @task; gives it a VirtdiskJob. */
+static void creation_run(GTask *task, const Creation *creation, VdRunHow how)
+{
+  GVariant *arguments = creation_arguments(task, creation, VD_REPLY_AT_BEGIN);
+  VdCall call = creation_call(arguments);
+
+  if (arguments != NULL)
+    vd_run(task, g_task_get_source_object(task), &call, vd_create_get_progress(creation->parameters),
+           creation->parameters, how);
+}
+
+static void created_by_job(GObject *source, GAsyncResult *result, gpointer data)
+{
+  g_autoptr(GTask) task = data;
+  GError *error = NULL;
+  g_autoptr(VirtdiskJob) job = g_task_propagate_pointer(G_TASK(result), &error);
+  g_autoptr(VirtdiskHandle) handle = job != NULL ? virtdisk_job_steal_handle(job) : NULL;
+
+  if (job != NULL && handle == NULL)
+    error = g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_INTERNAL,
+                                "The service made the image but gave no handle");
+  if (error != NULL)
+    g_task_return_error(task, error);
+  else
+    g_task_return_pointer(task, g_steal_pointer(&handle), g_object_unref);
+}
+
+static void create_by_job(GTask *task, const Creation *creation)
+{
+  GTask *inner =
+      g_task_new(g_task_get_source_object(task), g_task_get_cancellable(task), created_by_job, task);
+
+  g_task_set_source_tag(inner, creation_run);
+  /* Cancelled too late, the image is there. */
+  g_task_set_check_cancellable(task, FALSE);
+  creation_run(inner, creation, VD_RUN_TO_END);
+}
+
+void virtdisk_client_create_virtual_disk_async(VirtdiskClient *client, const char *path,
+                                               VirtdiskAccessMask access_mask, VirtdiskCreateFlags flags,
+                                               guint64 maximum_size, VirtdiskCreateParameters *parameters,
+                                               GCancellable *cancellable, GAsyncReadyCallback callback,
+                                               gpointer user_data)
+{
+  GTask *task = g_task_new(client, cancellable, callback, user_data);
+  Creation creation = {path, access_mask, flags, maximum_size, parameters};
+  GVariant *arguments;
+  VdCall call;
+
+  g_task_set_source_tag(task, virtdisk_client_create_virtual_disk_async);
+  if (vd_create_wants_job(parameters)) {
+    create_by_job(task, &creation);
     return;
   }
-  call.arguments = g_variant_new("(suut@a{sv})", absolute, (guint32)access_mask, (guint32)flags, maximum_size,
-                                 vd_create_options(parameters));
-  open_call(task, &call);
+  arguments = creation_arguments(task, &creation, VD_REPLY_AT_END);
+  call = creation_call(arguments);
+  if (arguments != NULL)
+    open_call(task, &call);
 }
 
 VirtdiskHandle *virtdisk_client_create_virtual_disk_finish(VirtdiskClient *client, GAsyncResult *result,
@@ -259,4 +327,38 @@ VirtdiskHandle *virtdisk_client_create_virtual_disk(VirtdiskClient *client, cons
                                             cancellable, vd_wait_done, wait);
   result = vd_wait_end(wait);
   return virtdisk_client_create_virtual_disk_finish(client, result, error);
+}
+
+void virtdisk_client_create_virtual_disk_job_async(VirtdiskClient *client, const char *path,
+                                                   VirtdiskAccessMask access_mask, VirtdiskCreateFlags flags,
+                                                   guint64 maximum_size, VirtdiskCreateParameters *parameters,
+                                                   GCancellable *cancellable, GAsyncReadyCallback callback,
+                                                   gpointer user_data)
+{
+  GTask *task = g_task_new(client, cancellable, callback, user_data);
+  Creation creation = {path, access_mask, flags, maximum_size, parameters};
+
+  g_task_set_source_tag(task, virtdisk_client_create_virtual_disk_job_async);
+  creation_run(task, &creation, VD_RUN_TO_BEGIN);
+}
+
+VirtdiskJob *virtdisk_client_create_virtual_disk_job_finish(VirtdiskClient *client, GAsyncResult *result,
+                                                            GError **error)
+{
+  return g_task_propagate_pointer(G_TASK(result), error);
+}
+
+VirtdiskJob *virtdisk_client_create_virtual_disk_job(VirtdiskClient *client, const char *path,
+                                                     VirtdiskAccessMask access_mask,
+                                                     VirtdiskCreateFlags flags, guint64 maximum_size,
+                                                     VirtdiskCreateParameters *parameters,
+                                                     GCancellable *cancellable, GError **error)
+{
+  VdWait *wait = vd_wait_begin();
+  g_autoptr(GAsyncResult) result = NULL;
+
+  virtdisk_client_create_virtual_disk_job_async(client, path, access_mask, flags, maximum_size, parameters,
+                                                cancellable, vd_wait_done, wait);
+  result = vd_wait_end(wait);
+  return virtdisk_client_create_virtual_disk_job_finish(client, result, error);
 }

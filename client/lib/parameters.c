@@ -59,15 +59,28 @@ static GVariant *options_to_variant(Options *options)
   return g_variant_builder_end(&builder);
 }
 
-/* The types differ in name and setters only. */
+static void progress_set(VdProgress *progress, VirtdiskProgressFunc func, gpointer data,
+                         GDestroyNotify destroy)
+{
+  VdProgress old = *progress;
+
+  *progress = (VdProgress){.func = func, .data = data, .destroy = destroy};
+  if (old.destroy != NULL)
+    old.destroy(old.data);
+}
+
+/* The types differ in name and setters only, and in that some have a job. */
 #define DEFINE_PARAMETERS(Type, type)                                                                        \
   struct _##Type {                                                                                           \
     GObject parent;                                                                                          \
     Options *options;                                                                                        \
+    VdProgress progress;                                                                                     \
+    gboolean background;                                                                                     \
   };                                                                                                         \
   G_DEFINE_FINAL_TYPE(Type, type, G_TYPE_OBJECT)                                                             \
   static void type##_finalize(GObject *object)                                                               \
   {                                                                                                          \
+    progress_set(&((Type *)object)->progress, NULL, NULL, NULL);                                             \
     g_hash_table_unref(((Type *)object)->options);                                                           \
     G_OBJECT_CLASS(type##_parent_class)->finalize(object);                                                   \
   }                                                                                                          \
@@ -92,6 +105,7 @@ DEFINE_PARAMETERS(VirtdiskOpenParameters, virtdisk_open_parameters)
 DEFINE_PARAMETERS(VirtdiskCreateParameters, virtdisk_create_parameters)
 DEFINE_PARAMETERS(VirtdiskAttachParameters, virtdisk_attach_parameters)
 DEFINE_PARAMETERS(VirtdiskDetachParameters, virtdisk_detach_parameters)
+DEFINE_PARAMETERS(VirtdiskOperationParameters, virtdisk_operation_parameters)
 
 /* ---- setters ---- */
 
@@ -205,15 +219,74 @@ void virtdisk_create_parameters_set_resiliency_guid(VirtdiskCreateParameters *pa
   options_set_string(parameters->options, "resiliency-guid", guid);
 }
 
-void virtdisk_create_parameters_set_parent_path(VirtdiskCreateParameters *parameters, const char *path)
+/* What is empty or cannot be said is the service's to refuse. */
+static void options_set_path(Options *options, const char *key, const char *path)
 {
   g_autofree char *absolute = path != NULL ? vd_path_absolute(path, NULL) : NULL;
 
-  /* What is empty or cannot be said is the service's to refuse. */
-  options_set_string(parameters->options, "parent-path",
+  options_set_string(options, key,
                      absolute != NULL && vd_path_is_sayable(absolute) ? absolute
                      : path != NULL                                   ? ""
                                                                       : NULL);
+}
+
+void virtdisk_create_parameters_set_parent_path(VirtdiskCreateParameters *parameters, const char *path)
+{
+  options_set_path(parameters->options, "parent-path", path);
+}
+
+void virtdisk_create_parameters_set_source_path(VirtdiskCreateParameters *parameters, const char *path)
+{
+  options_set_path(parameters->options, "source-path", path);
+}
+
+void virtdisk_create_parameters_set_source_device_id(VirtdiskCreateParameters *parameters,
+                                                     VirtdiskDeviceId device_id)
+{
+  options_set(parameters->options, "source-device-id", g_variant_new_uint32(device_id));
+}
+
+void virtdisk_create_parameters_set_source_vendor_id(VirtdiskCreateParameters *parameters,
+                                                     const char *vendor_id)
+{
+  options_set_string(parameters->options, "source-vendor-id", vendor_id);
+}
+
+void virtdisk_create_parameters_set_verify(VirtdiskCreateParameters *parameters, gboolean verify)
+{
+  options_set(parameters->options, "verify", g_variant_new_boolean(verify));
+}
+
+void virtdisk_create_parameters_set_owner_uid(VirtdiskCreateParameters *parameters, guint uid)
+{
+  options_set(parameters->options, "owner-uid", g_variant_new_uint32(uid));
+}
+
+void virtdisk_create_parameters_set_owner_gid(VirtdiskCreateParameters *parameters, guint gid)
+{
+  options_set(parameters->options, "owner-gid", g_variant_new_uint32(gid));
+}
+
+void virtdisk_create_parameters_set_mode(VirtdiskCreateParameters *parameters, guint mode)
+{
+  options_set(parameters->options, "mode", g_variant_new_uint32(mode));
+}
+
+void virtdisk_create_parameters_set_job(VirtdiskCreateParameters *parameters, const char *word)
+{
+  options_set_string(parameters->options, "job", word);
+}
+
+void virtdisk_create_parameters_set_detach_job(VirtdiskCreateParameters *parameters, gboolean detach_job)
+{
+  options_set(parameters->options, "detach-job", g_variant_new_boolean(detach_job));
+}
+
+void virtdisk_create_parameters_set_progress(VirtdiskCreateParameters *parameters,
+                                             VirtdiskProgressFunc progress, gpointer data,
+                                             GDestroyNotify destroy)
+{
+  progress_set(&parameters->progress, progress, data, destroy);
 }
 
 void virtdisk_attach_parameters_set_route(VirtdiskAttachParameters *parameters, const char *route)
@@ -321,6 +394,50 @@ void virtdisk_detach_parameters_set_provider_specific_flags(VirtdiskDetachParame
   options_set(parameters->options, "provider-specific-flags", g_variant_new_uint32(flags));
 }
 
+void virtdisk_operation_parameters_set_merge_depth(VirtdiskOperationParameters *parameters, guint depth)
+{
+  options_set(parameters->options, "version", g_variant_new_uint32(1));
+  options_set(parameters->options, "merge-depth", g_variant_new_uint32(depth));
+}
+
+void virtdisk_operation_parameters_set_merge_depths(VirtdiskOperationParameters *parameters,
+                                                    guint source_depth, guint target_depth)
+{
+  options_set(parameters->options, "version", g_variant_new_uint32(2));
+  options_set(parameters->options, "merge-source-depth", g_variant_new_uint32(source_depth));
+  options_set(parameters->options, "merge-target-depth", g_variant_new_uint32(target_depth));
+}
+
+void virtdisk_operation_parameters_set_file_systems(VirtdiskOperationParameters *parameters,
+                                                    gboolean file_systems)
+{
+  options_set(parameters->options, "file-systems", g_variant_new_boolean(file_systems));
+}
+
+void virtdisk_operation_parameters_set_job(VirtdiskOperationParameters *parameters, const char *word)
+{
+  options_set_string(parameters->options, "job", word);
+}
+
+void virtdisk_operation_parameters_set_detach_job(VirtdiskOperationParameters *parameters,
+                                                  gboolean detach_job)
+{
+  options_set(parameters->options, "detach-job", g_variant_new_boolean(detach_job));
+}
+
+void virtdisk_operation_parameters_set_background(VirtdiskOperationParameters *parameters,
+                                                  gboolean background)
+{
+  parameters->background = background;
+}
+
+void virtdisk_operation_parameters_set_progress(VirtdiskOperationParameters *parameters,
+                                                VirtdiskProgressFunc progress, gpointer data,
+                                                GDestroyNotify destroy)
+{
+  progress_set(&parameters->progress, progress, data, destroy);
+}
+
 /* ---- for the calls ---- */
 
 GVariant *vd_open_options(VirtdiskOpenParameters *parameters, const char *display_path)
@@ -337,9 +454,48 @@ GVariant *vd_open_options(VirtdiskOpenParameters *parameters, const char *displa
   return g_variant_builder_end(&builder);
 }
 
-GVariant *vd_create_options(VirtdiskCreateParameters *parameters)
+/* With async, so that the reply comes when the job has begun. */
+static GVariant *options_to_variant_of_job(Options *options)
 {
-  return options_to_variant(parameters != NULL ? parameters->options : NULL);
+  g_auto(GVariantBuilder) builder = G_VARIANT_BUILDER_INIT(G_VARIANT_TYPE_VARDICT);
+
+  if (options != NULL)
+    options_build(options, &builder);
+  g_variant_builder_add(&builder, "{sv}", "async", g_variant_new_boolean(TRUE));
+  return g_variant_builder_end(&builder);
+}
+
+GVariant *vd_create_options(VirtdiskCreateParameters *parameters, VdReplyWhen when)
+{
+  Options *options = parameters != NULL ? parameters->options : NULL;
+
+  return when == VD_REPLY_AT_BEGIN ? options_to_variant_of_job(options) : options_to_variant(options);
+}
+
+gboolean vd_create_wants_job(VirtdiskCreateParameters *parameters)
+{
+  return parameters != NULL &&
+         (parameters->progress.func != NULL || g_hash_table_contains(parameters->options, "source-path"));
+}
+
+const VdProgress *vd_create_get_progress(VirtdiskCreateParameters *parameters)
+{
+  return parameters != NULL ? &parameters->progress : NULL;
+}
+
+GVariant *vd_operation_options(VirtdiskOperationParameters *parameters)
+{
+  return options_to_variant_of_job(parameters != NULL ? parameters->options : NULL);
+}
+
+const VdProgress *vd_operation_get_progress(VirtdiskOperationParameters *parameters)
+{
+  return &parameters->progress;
+}
+
+gboolean vd_operation_get_background(VirtdiskOperationParameters *parameters)
+{
+  return parameters->background;
 }
 
 GVariant *vd_attach_options(VirtdiskAttachParameters *parameters)

@@ -67,6 +67,9 @@ GDBusCallFlags vd_client_call_flags(VirtdiskClient *client);
 /* The disk at @object_path, made if need be, brought up to date with @properties (a{sv}). Transfer full. */
 VirtdiskDisk *vd_client_take_disk(VirtdiskClient *client, const char *object_path, GVariant *properties);
 
+/* As vd_client_take_disk(); @properties may be NULL. Transfer full. */
+VirtdiskJob *vd_client_take_job(VirtdiskClient *client, const char *object_path, GVariant *properties);
+
 /* ---- find.c: reading one disk ---- */
 
 /* Reads the properties of the disk at @object_path; gives the task a VirtdiskDisk. Takes @task. */
@@ -90,7 +93,41 @@ void vd_disk_update(VirtdiskDisk *disk, GVariant *properties);
 /* The state becomes "detached". */
 void vd_disk_set_gone(VirtdiskDisk *disk);
 
+/* ---- job.c ---- */
+
+/* @context is where property changes are notified. */
+VirtdiskJob *vd_job_new(VirtdiskClient *client, const char *object_path, GMainContext *context);
+/* Takes over the values that @properties has. Any thread. */
+void vd_job_update(VirtdiskJob *job, GVariant *properties);
+/* What Wait said; @results (a{sv}) or @error is NULL. Any thread. */
+void vd_job_set_ended(VirtdiskJob *job, GVariant *results, const GError *error);
+/* Cancels without waiting and without starting a service. */
+void vd_job_cancel_later(VirtdiskJob *job);
+
+/* ---- run.c: an operation and its job ---- */
+
+typedef struct {
+  VirtdiskProgressFunc func; /* or NULL */
+  gpointer data;
+  GDestroyNotify destroy; /* or NULL */
+} VdProgress;
+
+typedef enum { VD_RUN_TO_END, VD_RUN_TO_BEGIN } VdRunHow;
+
+/* Makes @call, whose reply is the object path of a job, and follows the job. Gives the task a VirtdiskJob.
+ * Takes @task. @progress may be NULL, else it belongs to @keep, a GObject that is kept meanwhile. */
+void vd_run(GTask *task, VirtdiskClient *client, const VdCall *call, const VdProgress *progress,
+            gpointer keep, VdRunHow how);
+
 /* ---- handle.c ---- */
+
+/* One call on a handle; what the task then holds is the reply. Take @task, whose source is the handle. */
+GTask *vd_handle_task_new(VirtdiskHandle *handle, gpointer tag, GCancellable *cancellable,
+                          GAsyncReadyCallback callback, gpointer user_data);
+void vd_handle_call(GTask *task, const char *method, GVariant *arguments, const char *reply,
+                    VdCallPatience patience);
+/* FALSE: the handle is closed; then the task has its error and is gone. */
+gboolean vd_handle_check_open(GTask *task);
 
 VirtdiskHandle *vd_handle_new(VirtdiskClient *client, const char *object_path);
 /* Closes without waiting and without starting a service. */
@@ -100,9 +137,17 @@ void vd_handle_close_path(VirtdiskClient *client, const char *object_path);
 
 /* Floating a{sv}; empty for NULL. @display_path may be NULL. */
 GVariant *vd_open_options(VirtdiskOpenParameters *parameters, const char *display_path);
-GVariant *vd_create_options(VirtdiskCreateParameters *parameters);
+typedef enum { VD_REPLY_AT_END, VD_REPLY_AT_BEGIN } VdReplyWhen;
+GVariant *vd_create_options(VirtdiskCreateParameters *parameters, VdReplyWhen when);
 GVariant *vd_attach_options(VirtdiskAttachParameters *parameters);
 GVariant *vd_detach_options(VirtdiskDetachParameters *parameters);
+const VdProgress *vd_create_get_progress(VirtdiskCreateParameters *parameters);
+/* Whether making the image is a job for us: it is told of, or takes long. */
+gboolean vd_create_wants_job(VirtdiskCreateParameters *parameters);
+/* With async, so that the reply comes when the job has begun. */
+GVariant *vd_operation_options(VirtdiskOperationParameters *parameters);
+const VdProgress *vd_operation_get_progress(VirtdiskOperationParameters *parameters);
+gboolean vd_operation_get_background(VirtdiskOperationParameters *parameters);
 /* Whether a handle opened so may write, that is whether a file must be opened for writing. */
 gboolean vd_open_wants_writing(VirtdiskAccessMask access_mask, VirtdiskOpenParameters *parameters);
 

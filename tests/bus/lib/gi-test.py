@@ -68,6 +68,24 @@ class Introspection(unittest.TestCase):
         self.assertEqual(handle.detach_virtual_disk(Virtdisk.DetachFlags.NONE, None, None), (True, True))
         self.assertTrue(handle.close(None))
 
+    def test_job(self):
+        told = []
+        parameters = Virtdisk.OperationParameters()
+        parameters.set_progress(lambda job: told.append(job.get_progress()))
+        job = self.open().compact_virtual_disk(Virtdisk.CompactFlags.NONE, parameters, None)
+        self.assertEqual(job.props.state, "done")
+        self.assertEqual(job.props.rate, 7)
+        self.assertEqual(job.get_results().unpack()["given-back"], 4096)
+        self.assertEqual(told, [0.25])
+
+    def test_changes(self):
+        handle = self.open()
+        self.assertTrue(
+            handle.set_virtual_disk_information(Virtdisk.SetInfo.new_physical_sector_size(512), None)
+        )
+        self.assertEqual(handle.enumerate_virtual_disk_metadata(None), ["one", "two"])
+        self.assertEqual(handle.get_virtual_disk_metadata("one", None).get_data(), b"\1\0\2")
+
     def test_error(self):
         handle = self.open()
         handle.close(None)

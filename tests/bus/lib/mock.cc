@@ -123,8 +123,14 @@ void MockService::answer_next(const std::string &reply)
 
 void MockService::hold_next()
 {
+  hold_next("");
+}
+
+void MockService::hold_next(const std::string &method)
+{
   std::lock_guard<std::mutex> lock(mutex);
   hold = true;
+  hold_method = method;
 }
 
 void MockService::release()
@@ -215,8 +221,9 @@ void MockService::handle_method(GDBusConnection *, const char *, const char *obj
 
   {
     std::lock_guard<std::mutex> lock(self->mutex);
-    keep = self->hold;
-    self->hold = false;
+    keep = self->hold && (self->hold_method.empty() || self->hold_method == name);
+    if (keep)
+      self->hold = false;
   }
   g_variant_ref(parameters);
   auto act = [self, path, name, parameters, invocation] {
@@ -269,8 +276,61 @@ std::string MockService::open_handle()
   return path;
 }
 
+static GVariant *get_job_property(GDBusConnection *, const char *, const char *, const char *,
+                                  const char *name, GError **, gpointer)
+{
+  static const std::map<std::string, const char *> values = {
+      {"Operation", "'compact'"}, {"Path", "'/a.vhdx'"},      {"OwnerUid", "uint32 1000"},
+      {"Progress", "0.25"},       {"ProgressValid", "true"},  {"Bytes", "uint64 5000000000"},
+      {"Rate", "uint64 7"},       {"StartTime", "uint64 11"}, {"ExpectedEndTime", "uint64 13"},
+      {"Cancelable", "true"},     {"State", "'running'"},     {"ErrorName", "''"},
+      {"ErrorMessage", "''"},     {"Detached", "false"},
+  };
+
+  return g_variant_new_parsed(values.at(name));
+}
+
+std::string MockService::open_job()
+{
+  static const GDBusInterfaceVTable vtable = {handle_method, get_job_property, nullptr, {}};
+  std::string path = VD_JOB_PATH_PREFIX + std::to_string(++n_jobs);
+
+  handles[path] = g_dbus_connection_register_object(connection, path.c_str(), vd_dbus_job_interface_info(),
+                                                    &vtable, this, nullptr, nullptr);
+  return path;
+}
+
+void MockService::change_job(const std::string &object_path, const std::string &properties)
+{
+  in_thread([&] {
+    g_dbus_connection_emit_signal(
+        connection, nullptr, object_path.c_str(), "org.freedesktop.DBus.Properties", "PropertiesChanged",
+        g_variant_new("(s@a{sv}as)", VD_IFACE_JOB, g_variant_new_parsed(properties.c_str()), nullptr),
+        nullptr);
+  });
+}
+
+static bool is_async(GVariant *parameters)
+{
+  g_autoptr(GVariant) options = g_variant_get_child_value(parameters, g_variant_n_children(parameters) - 1);
+  gboolean async = FALSE;
+
+  g_variant_lookup(options, "async", "b", &async);
+  return async;
+}
+
 std::string MockService::canned(const std::string &method, GVariant *parameters)
 {
+  if (is_async(parameters))
+    return "(objectpath '" + open_job() + "',)";
+  if (method == "Wait")
+    return "({'given-back': <uint64 4096>, 'handle': <objectpath '" + open_handle() + "'>},)";
+  if (method == "EnumerateVirtualDiskMetadata")
+    return "(['one', 'two'],)";
+  if (method == "GetVirtualDiskMetadata")
+    return "([byte 0x01, 0x00, 0x02],)";
+  if (method == "GetVirtualDiskOperationProgress")
+    return "(uint32 997, uint64 5, uint64 10)";
   if (method == "OpenVirtualDisk" || method == "CreateVirtualDisk" || method == "OpenVirtualDiskFd")
     return "(objectpath '" + open_handle() + "',)";
   if (method == "AttachImage") {
@@ -329,6 +389,25 @@ void MockService::add_disk(const std::string &object_path, const std::string &im
                            const std::string &device)
 {
   in_thread([&] { disk_on_bus(object_path, image, device); });
+}
+
+void MockService::add_job(const std::string &object_path, const std::string &operation)
+{
+  in_thread([&] {
+    g_autoptr(VdDBusObjectSkeleton) object = vd_dbus_object_skeleton_new(object_path.c_str());
+    g_autoptr(VdDBusJob) job = vd_dbus_job_skeleton_new();
+
+    g_object_set(job, "operation", operation.c_str(), "path", "/a.vhdx", "owner-uid", 1000, "progress", 0.5,
+                 "progress-valid", TRUE, "state", "failed", "error-name", "org.virtdisk1.Error.DiskFull",
+                 "error-message", "no space", nullptr);
+    vd_dbus_object_skeleton_set_job(object, job);
+    g_dbus_object_manager_server_export(objects, G_DBUS_OBJECT_SKELETON(object));
+  });
+}
+
+void MockService::remove_job(const std::string &object_path)
+{
+  remove_disk(object_path);
 }
 
 void MockService::remove_disk(const std::string &object_path)

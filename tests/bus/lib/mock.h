@@ -36,11 +36,18 @@ public:
   void answer_next(const std::string &reply);
   // The next call is not answered until release().
   void hold_next();
+  // The next call of that method.
+  void hold_next(const std::string &method);
   void release();
 
   void add_disk(const std::string &object_path, const std::string &image, const std::string &device);
   void remove_disk(const std::string &object_path);
   void set_disk_state(const std::string &object_path, const std::string &state);
+  // A job that nobody of this process has begun.
+  void add_job(const std::string &object_path, const std::string &operation);
+  void remove_job(const std::string &object_path);
+  // Tells of new values of a job that an operation has begun: a{sv} as text.
+  void change_job(const std::string &object_path, const std::string &properties);
 
   std::vector<Call> calls();
   Call last();
@@ -59,6 +66,7 @@ private:
               GDBusMethodInvocation *invocation);
   std::string canned(const std::string &method, GVariant *parameters);
   std::string open_handle();
+  std::string open_job();
   void disk_on_bus(const std::string &object_path, const std::string &image, const std::string &device);
 
   std::thread thread;
@@ -68,6 +76,7 @@ private:
   GDBusObjectManagerServer *objects = nullptr;
   std::map<std::string, guint> handles;
   int n_handles = 0;
+  int n_jobs = 0;
   guint manager_id = 0;
 
   std::mutex mutex;
@@ -76,5 +85,6 @@ private:
   std::vector<Call> received;
   std::string next_error, next_message, next_reply;
   bool hold = false;
+  std::string hold_method; // empty: any
   std::function<void()> held;
 };
