@@ -299,7 +299,8 @@ static int add_file(RingIo *self, unsigned i, int fd, unsigned index)
   file->index = index;
   file->held_end = &file->held;
   file->in_memory = is_in_memory(fd);
-  self->io.files[i].size = (uint64_t)stat.st_size;
+  /* A block device, from which is copied, tells its end so. */
+  self->io.files[i].size = (uint64_t)(S_ISBLK(stat.st_mode) ? lseek(fd, 0, SEEK_END) : stat.st_size);
   self->io.files[i].alignment = 1;
   return vd_ring_set_file(self->ring, index, fd);
 }

@@ -36,10 +36,10 @@ static const struct {
     {"_llseek", ALL}, /* the image */
     {"fstat", ALL},
     {"fstat64", ALL}, /* its size */
-    {"fadvise64", PROBE},
-    {"fadvise64_64", PROBE},
-    {"arm_fadvise64_64", PROBE},      /* libblkid says that it jumps about */
-    {"io_uring_enter", SERVE | TASK}, /* the one ring there is; none can be made */
+    {"fadvise64", PROBE | TASK},
+    {"fadvise64_64", PROBE | TASK},
+    {"arm_fadvise64_64", PROBE | TASK}, /* libblkid jumps about; what is read back comes from the disk */
+    {"io_uring_enter", SERVE | TASK},   /* the one ring there is; none can be made */
     {"recvmsg", SERVE},
     {"sendmsg", SERVE},   /* lines: whatever else has a descriptor here is no socket */
     {"pwrite64", WRITER}, /* files in memory, which a ring hands to a thread; the new image of a task */
@@ -108,6 +108,8 @@ static const struct {
     /* libblkid asks whether the descriptor is for writing */
     {"fcntl", ALL, {1, SCMP_CMP_EQ, F_GETFL, 0}},
     {"fcntl64", ALL, {1, SCMP_CMP_EQ, F_GETFL, 0}},
+    /* a copy shares its space with what it was copied from */
+    {"ioctl", TASK, {1, SCMP_CMP_EQ, FICLONERANGE, 0}},
     /* direct I/O is given up where the file system turns out to refuse it */
     {"fcntl", SERVE | TASK, {1, SCMP_CMP_EQ, F_SETFL, 0}},
     {"fcntl64", SERVE | TASK, {1, SCMP_CMP_EQ, F_SETFL, 0}},
