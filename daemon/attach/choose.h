@@ -36,6 +36,8 @@ typedef struct {
    * is ended by recover, which comes next. In a thread; may block. NULL: it is not replaced while it serves.
    */
   void (*retire)(const VdAttachment *attachment);
+  /* Whether requests that a worker leaves unanswered are given to the next. NULL: they are. */
+  gboolean (*may_exchange)(void);
   /* The image has another size, bytes, which whoever serves it knows: the kernel is told. Partitions stay. In
    * a thread; may block. Errors: NOT_SUPPORTED, BUSY, IO. NULL: it cannot be. */
   gboolean (*resize)(const VdAttachment *attachment, guint64 size, GError **error);

@@ -11,36 +11,16 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#include "attach/attachment.h"
-#include "attach/choose.h"
+#include "attach/device-private.h"
 #include "attach/hints.h"
-#include "attach/idle.h"
 #include "attach/inuse.h"
 #include "attach/partitions.h"
 #include "attach/settle.h"
-#include "attach/supervise.h"
 #include "attach/sysfs.h"
 #include "attach/uevents.h"
 #include "util/cleanup.h"
 #include "util/offload.h"
 #include "virtdisk-error.h"
-
-struct VdDevice {
-  guint refs;
-  const VdRoute *route;
-  VdAttachment *attachment;
-  char *reason;
-  VdDeviceInfo info; /* strings: of the attachment and the route */
-  gboolean owned;
-  gboolean detaching;
-  gboolean ending;   /* lost, and what is left of it is being seen to */
-  gboolean unwanted; /* to be detached when idle; we have to notice that */
-  VdIdleWatch *idle;
-  VdSupervisor *supervisor; /* NULL: no worker serves it */
-  gboolean gone;
-  VdDeviceGoneFunc gone_func;
-  gpointer gone_data;
-};
 
 /* Every device that the kernel still has, and the one pair of ears of all of them. Main loop only. */
 static GPtrArray *live_devices;
@@ -623,92 +603,6 @@ gboolean vd_device_detach_finish(VdDevice *self, GAsyncResult *result, gboolean 
     *ret_pending = op->pending && !self->gone;
   /* The last holder may have gone since the thread looked, and that was told already. */
   return g_task_propagate_boolean(G_TASK(result), self->gone ? NULL : error) || self->gone;
-}
-
-/* Another size: resize_in_thread on a copy -> resize_done. */
-
-typedef struct {
-  VdDevice *device; /* main loop only */
-  const VdRoute *route;
-  VdAttachment *attachment;
-  guint64 size;
-} ResizeOp;
-
-static void resize_op_free(ResizeOp *op)
-{
-  vd_attachment_free(op->attachment);
-  vd_device_unref(op->device);
-  g_free(op);
-}
-
-static void resize_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
-{
-  const ResizeOp *op = data;
-  GError *error = NULL;
-
-  if (op->route->resize(op->attachment, op->size, &error))
-    g_task_return_boolean(task, TRUE);
-  else
-    g_task_return_error(task, error);
-}
-
-static void resize_done(GObject *source, GAsyncResult *result, gpointer user_data)
-{
-  g_autoptr(GTask) task = user_data;
-  const ResizeOp *op = g_task_get_task_data(task);
-  GError *error = NULL;
-
-  if (!g_task_propagate_boolean(G_TASK(result), &error)) {
-    g_task_return_error(task, error);
-    return;
-  }
-  op->device->attachment->size = op->device->info.size = op->size;
-  g_task_return_boolean(task, TRUE);
-}
-
-static GError *find_resize_fault(const VdDevice *self, guint64 size)
-{
-  if (self->gone)
-    return g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_FOUND, "%s is gone", self->info.path);
-  if (self->detaching || self->ending)
-    return g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY, "%s is being detached", self->info.path);
-  if (self->route->resize == NULL)
-    return g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED,
-                       "%s cannot change its size while it is attached by way of %s", self->info.path,
-                       self->route->name);
-  if (size == 0 || size % 512 != 0 || size > G_MAXINT64)
-    return g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
-                       "%" G_GUINT64_FORMAT " bytes are no size of a disk", size);
-  return NULL;
-}
-
-void vd_device_resize_async(VdDevice *self, guint64 size, GCancellable *cancellable,
-                            GAsyncReadyCallback callback, gpointer user_data)
-{
-  g_autoptr(GTask) task = g_task_new(NULL, cancellable, callback, user_data);
-  g_autoptr(GTask) work = NULL;
-  GError *fault = find_resize_fault(self, size);
-  ResizeOp *op;
-
-  g_task_set_source_tag(task, vd_device_resize_async);
-  g_task_set_check_cancellable(task, FALSE);
-  if (fault != NULL) {
-    g_task_return_error(task, fault);
-    return;
-  }
-  op = g_new0(ResizeOp, 1);
-  *op = (ResizeOp){vd_device_ref(self), self->route, vd_attachment_copy(self->attachment), size};
-  g_task_set_task_data(task, op, (GDestroyNotify)resize_op_free);
-  work = g_task_new(NULL, cancellable, resize_done, g_object_ref(task));
-  g_task_set_check_cancellable(work, FALSE);
-  g_task_set_task_data(work, op, NULL);
-  vd_offload(work, resize_in_thread);
-}
-
-gboolean vd_device_resize_finish(VdDevice *self, GAsyncResult *result, GError **error)
-{
-  g_return_val_if_fail(g_async_result_is_tagged(result, vd_device_resize_async), FALSE);
-  return g_task_propagate_boolean(G_TASK(result), error);
 }
 
 static void adopt_found(GPtrArray *devices, GPtrArray *live_files, const VdRoute *route, GPtrArray *found)

@@ -143,6 +143,17 @@ void vd_device_resize_async(VdDevice *self, guint64 size, GCancellable *cancella
                             GAsyncReadyCallback callback, gpointer user_data);
 gboolean vd_device_resize_finish(VdDevice *self, GAsyncResult *result, GError **error);
 
+/*
+ * Its worker ends, between (in a thread) may change the images and what the serving says of them, and another
+ * worker goes on; who uses the disk waits meanwhile, and sees no error. data is freed in any case. Errors:
+ * between's; NOT_SUPPORTED (no worker serves it; the kernel would fail requests); BUSY; those of a worker.
+ */
+typedef struct VdServing VdServing;
+typedef gboolean (*VdExchangeFunc)(VdServing *serving, gpointer user_data, GError **error);
+void vd_device_exchange_async(VdDevice *self, VdExchangeFunc between, gpointer between_data,
+                              GDestroyNotify free_data, GAsyncReadyCallback callback, gpointer user_data);
+gboolean vd_device_exchange_finish(VdDevice *self, GAsyncResult *result, GError **error);
+
 /* Of the worker that serves it now; 0: none. */
 pid_t vd_device_worker_pid(VdDevice *self);
 /* Its worker, if it has one, is about to be ended by others: vd_service_rest(). */

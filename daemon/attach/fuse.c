@@ -280,6 +280,7 @@ const VdRoute vd_route_fuse = {
     .is_live = vd_loop_is_live,
     .reclaim = fuse_reclaim,
     .recover = fuse_recover,
+    .may_exchange = vd_fuse_can_resend,
     .give_up = fuse_give_up,
     .scan = fuse_scan,
 };

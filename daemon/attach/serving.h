@@ -17,7 +17,7 @@ typedef struct {
   ino_t ino;
 } VdServingImage;
 
-typedef struct {
+struct VdServing {
   gatomicrefcount refs;
   char *rundir, *tag, *program, *user_argument, *socket_path;
   VdServeSetup setup;
@@ -34,7 +34,7 @@ typedef struct {
   VdService *service;
   int fuse_fd; /* the connection of the mount; -1: none */
   pid_t pid;   /* of the worker as the record has it */
-} VdServing;
+};
 
 /* Makes rundir/workers. Errors: NO_RESOURCES, IO. */
 VdServing *vd_serving_new(const VdAttachSpec *spec, VdTransport transport, GError **error);

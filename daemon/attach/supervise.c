@@ -2,6 +2,7 @@
 #include "attach/supervise.h"
 
 #include "util/offload.h"
+#include "virtdisk-error.h"
 
 struct VdSupervisor {
   const VdRoute *route;
@@ -11,6 +12,7 @@ struct VdSupervisor {
   gint64 failures[VD_RECOVERY_MAX_FAILURES]; /* a ring; monotonic, 0: none */
   guint next_failure;
   GSource *pause;
+  gboolean busy; /* a worker is being made */
   gboolean stopped;
   void (*failed)(gpointer user_data);
   gpointer user_data;
@@ -132,15 +134,13 @@ static void replace_in_thread(GTask *task, gpointer source, gpointer data, GCanc
   recover_in_thread(task, source, data, cancellable);
 }
 
-static void on_recovered(GObject *source, GAsyncResult *result, gpointer user_data)
+/* error: why there is none, or NULL. */
+static void go_on(VdSupervisor *self, const GError *error)
 {
-  VdSupervisor *self = g_task_get_task_data(G_TASK(result));
-  g_autoptr(GError) error = NULL;
-  gboolean recovered = g_task_propagate_boolean(G_TASK(result), &error);
-
+  self->busy = FALSE;
   if (is_over(self))
     return;
-  if (recovered) {
+  if (error == NULL) {
     self->took_over_at = g_get_monotonic_time();
     watch(self);
     g_message("%s goes on with another worker (pid %d)", self->attachment->path,
@@ -154,11 +154,20 @@ static void on_recovered(GObject *source, GAsyncResult *result, gpointer user_da
   g_source_attach(self->pause, g_main_context_get_thread_default());
 }
 
+static void on_recovered(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GError) error = NULL;
+
+  g_task_propagate_boolean(G_TASK(result), &error);
+  go_on(g_task_get_task_data(G_TASK(result)), error);
+}
+
 static void attempt(VdSupervisor *self)
 {
   if (is_over(self))
     return;
   if (!is_hopeless(self)) {
+    self->busy = TRUE;
     run(self, recover_in_thread, on_recovered);
     return;
   }
@@ -184,6 +193,7 @@ VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attach
   self->user_data = user_data;
   if (wants_another(self)) {
     g_message("the worker of %s is of an earlier program: the next takes over", attachment->path);
+    self->busy = TRUE;
     run(self, replace_in_thread, on_recovered);
     return self;
   }
@@ -191,6 +201,88 @@ VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attach
   if (self->service == NULL)
     attempt(self);
   return self;
+}
+
+/* Exchange */
+
+typedef struct {
+  VdSupervisor *supervisor;
+  VdExchangeFunc between;
+  gpointer data;
+  GDestroyNotify free_data;
+  GError *cause; /* why between failed */
+} Exchange;
+
+static void exchange_free(gpointer data)
+{
+  Exchange *exchange = data;
+
+  if (exchange->free_data != NULL)
+    exchange->free_data(exchange->data);
+  g_clear_error(&exchange->cause);
+  supervisor_release(exchange->supervisor);
+  g_free(exchange);
+}
+
+static void exchange_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  Exchange *exchange = data;
+  const VdSupervisor *self = exchange->supervisor;
+  VdServing *serving = self->attachment->serving;
+  GError *error = NULL;
+
+  if (self->route->retire != NULL)
+    self->route->retire(self->attachment);
+  vd_serving_bury(serving);
+  exchange->between(serving, exchange->data, &exchange->cause);
+  if (self->route->recover(self->attachment, &error))
+    g_task_return_boolean(task, TRUE);
+  else
+    g_task_return_error(task, error);
+}
+
+static void on_exchanged(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  Exchange *exchange = g_task_get_task_data(task);
+  GError *error = NULL;
+
+  g_task_propagate_boolean(G_TASK(result), &error);
+  go_on(exchange->supervisor, error);
+  if (exchange->cause != NULL) {
+    g_clear_error(&error);
+    error = g_steal_pointer(&exchange->cause);
+  }
+  if (error != NULL)
+    g_task_return_error(task, error);
+  else
+    g_task_return_boolean(task, TRUE);
+}
+
+void vd_supervisor_exchange_async(VdSupervisor *self, VdExchangeFunc between, gpointer between_data,
+                                  GDestroyNotify free_data, GAsyncReadyCallback callback, gpointer user_data)
+{
+  g_autoptr(GTask) task = g_task_new(NULL, NULL, callback, user_data);
+  g_autoptr(GTask) work = NULL;
+  Exchange *exchange = g_new0(Exchange, 1);
+
+  *exchange = (Exchange){g_atomic_rc_box_acquire(self), between, between_data, free_data, NULL};
+  g_task_set_task_data(task, exchange, exchange_free);
+  if (is_over(self) || self->busy || self->pause != NULL || self->service == NULL) {
+    g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY,
+                            "the worker of %s is being replaced, or ends", self->attachment->path);
+    return;
+  }
+  self->busy = TRUE;
+  unwatch(self);
+  work = g_task_new(NULL, NULL, on_exchanged, g_object_ref(task));
+  g_task_set_task_data(work, exchange, NULL);
+  vd_offload(work, exchange_in_thread);
+}
+
+gboolean vd_supervisor_exchange_finish(GAsyncResult *result, GError **error)
+{
+  return g_task_propagate_boolean(G_TASK(result), error);
 }
 
 void vd_supervisor_free(VdSupervisor *self)

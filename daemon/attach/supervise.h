@@ -22,5 +22,14 @@ typedef struct VdSupervisor VdSupervisor;
  * at once, and so does one whose worker is of an earlier program, where its route can retire it. */
 VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attachment,
                                 void (*failed)(gpointer user_data), gpointer user_data);
+/*
+ * Its worker ends, between is called in a thread while nobody serves and requests wait, and another worker
+ * goes on with what it has left in the serving (set-up and images). One that fails leaves the serving as it
+ * was, and the next worker goes on with that. Errors: between's; BUSY (a worker is being replaced as it is);
+ * those of a successor that cannot be made, which is tried again as after a failure.
+ */
+void vd_supervisor_exchange_async(VdSupervisor *self, VdExchangeFunc between, gpointer between_data,
+                                  GDestroyNotify free_data, GAsyncReadyCallback callback, gpointer user_data);
+gboolean vd_supervisor_exchange_finish(GAsyncResult *result, GError **error);
 /* No worker is made and nobody is called any more. */
 void vd_supervisor_free(VdSupervisor *self);

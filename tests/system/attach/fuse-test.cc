@@ -238,6 +238,98 @@ TEST_F(Fuse, WhoWritesWhileWorkersAreKilledSeesNoError)
   Release(device);
 }
 
+struct Exchanged {
+  VdDevice *device;
+  VdExchangeFunc between;
+  bool done = false, ok = false;
+  int code = -1, freed = 0;
+  static void OnDone(GObject *, GAsyncResult *result, gpointer data)
+  {
+    Exchanged *self = static_cast<Exchanged *>(data);
+    g_autoptr(GError) error = nullptr;
+
+    self->ok = vd_device_exchange_finish(self->device, result, &error);
+    self->code = error != nullptr ? error->code : -1;
+    self->done = true;
+  }
+  void Start()
+  {
+    vd_device_exchange_async(
+        device, between, this, [](gpointer data) { static_cast<Exchanged *>(data)->freed++; }, OnDone, this);
+  }
+};
+
+gboolean nobody_serves(VdServing *serving, gpointer data, GError **error)
+{
+  VdDevice *device = static_cast<Exchanged *>(data)->device;
+
+  if (kill(vd_device_worker_pid(device), 0) != 0)
+    return TRUE;
+  g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INTERNAL, "the worker is still there");
+  return FALSE;
+}
+
+gboolean fail_between(VdServing *, gpointer, GError **error)
+{
+  g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_DISK_FULL, "no");
+  return FALSE;
+}
+
+TEST_F(Fuse, AnExchangeOfWorkersIsSeenByNobodyWhoWrites)
+{
+  if (!vd_fuse_can_resend())
+    GTEST_SKIP() << "needs Linux 6.9: before it FUSE does not send unanswered requests again";
+  static constexpr unsigned kBlocks = 2048;
+  std::string path = Image("a.img", kBlocks * 4096);
+  VdDevice *device = AttachImage(path, kBlocks * 4096);
+  std::atomic<unsigned> at{0};
+  std::atomic<bool> over{false}, good{false};
+
+  ASSERT_NE(device, nullptr);
+  std::string node = vd_device_get_info(device)->path;
+  std::thread writer([&] {
+    good = WriteBlocks(node, kBlocks, [&](unsigned i) { at = i; });
+    over = true;
+    g_main_context_wakeup(nullptr);
+  });
+  for (VdExchangeFunc between : {nobody_serves, fail_between}) {
+    unsigned before = at;
+    pid_t old = vd_device_worker_pid(device);
+    Exchanged exchange = {device, between};
+
+    while (at < before + 50 && !over)
+      g_main_context_iteration(nullptr, FALSE);
+    exchange.Start();
+    RunUntil([&] { return exchange.done; });
+    EXPECT_EQ(exchange.ok, between == nobody_serves);
+    EXPECT_EQ(exchange.code, between == nobody_serves ? -1 : VIRTDISK_ERROR_DISK_FULL);
+    EXPECT_EQ(exchange.freed, 1);
+    EXPECT_NE(vd_device_worker_pid(device), old);
+  }
+  RunUntil([&] { return over.load(); });
+  writer.join();
+  EXPECT_TRUE(good) << "a write failed or was lost";
+  Release(device);
+}
+
+TEST_F(Fuse, OneExchangeAtATime)
+{
+  if (!vd_fuse_can_resend())
+    GTEST_SKIP() << "needs Linux 6.9: before it FUSE does not send unanswered requests again";
+  std::string path = Image("a.img", 4 * kMiB);
+  VdDevice *device = AttachImage(path, 4 * kMiB);
+
+  ASSERT_NE(device, nullptr);
+  Exchanged first = {device, nobody_serves}, second = {device, nobody_serves};
+  first.Start();
+  second.Start();
+  RunUntil([&] { return first.done && second.done; });
+  EXPECT_TRUE(first.ok);
+  EXPECT_EQ(second.code, VIRTDISK_ERROR_BUSY);
+  EXPECT_EQ(second.freed, 1);
+  Release(device);
+}
+
 TEST_F(Fuse, WorkersThatKeepFailingEndInErrorsNotInWaiting)
 {
   std::string copy = (dir / "worker").string();
