@@ -2,17 +2,22 @@
 /*
  * Requests and answers of a FUSE connection through the ring. A slot is free, waits for a request, has one in
  * the engine, or writes its answer. One always waits, and no more: the kernel wakes all who wait for whatever
- * comes, and each of the others would look, find nothing and wait anew. What has come meanwhile is read by
- * the same system call that hands over the answers before it.
+ * comes, and each of the others would look, find nothing and wait anew. When it has got one, what else has
+ * come by then is taken along, so that one system call hands over the answers of them all: each call that
+ * answers costs the change to the kernel's thread that ends requests, and mostly a wake-up of who sent them.
  */
 #include "worker/serve-fuse.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* Answers from this size on are copied into the kernel by its own threads, several at a time. Bytes. */
 #define LARGE_ANSWER (128U << 10)
+
+/* Requests that are taken at a time: each of them waits until the last has been looked at. */
+#define MAX_AT_ONCE 8
 
 /* Ceiling of the memory of all slots, bytes: at most 39 of 512 KiB. */
 #define MAX_MEMORY ((size_t)20 << 20)
@@ -55,6 +60,11 @@ static struct io_uring_sqe *transfer(VdFuse *self, VdRingOp *op, uint8_t operati
   return sqe;
 }
 
+static size_t request_size(const VdFuse *self)
+{
+  return VD_FUSE_WRITE_HEADER + self->server->order.setup.max_io;
+}
+
 static void wait_for_request(VdFuse *self)
 {
   VdFuseSlot *slot;
@@ -63,8 +73,7 @@ static void wait_for_request(VdFuse *self)
     return;
   self->reading = true;
   slot->op.done = on_request;
-  transfer(self, &slot->op, IORING_OP_READ, vd_fuse_request(slot),
-           VD_FUSE_WRITE_HEADER + self->server->order.setup.max_io);
+  transfer(self, &slot->op, IORING_OP_READ, vd_fuse_request(slot), request_size(self));
 }
 
 void vd_fuse_release(VdFuseSlot *slot)
@@ -83,18 +92,50 @@ static bool is_passing(int result)
   return result == -ENOENT || result == -EINTR || result == -EAGAIN || result == -ENOMEM;
 }
 
+/* A large one shall be on its way before the next is looked at. */
+static bool serve(VdFuseSlot *slot, uint32_t length)
+{
+  slot->length = 0;
+  vd_fuse_serve(slot, length);
+  return slot->length < LARGE_ANSWER;
+}
+
+/* Does not wait: the description is one that does not block. An error is left to the slot that waits next. */
+static bool serve_another(VdFuse *self)
+{
+  VdFuseSlot *slot = take_slot(self);
+  ssize_t length;
+
+  if (!slot)
+    return false;
+  length = pread(self->server->order.transport_fd, (void *)vd_fuse_request(slot), request_size(self), 0);
+  if (length >= 0)
+    return serve(slot, (uint32_t)length);
+  vd_fuse_release(slot);
+  return false;
+}
+
+static void serve_all(VdFuseSlot *slot, uint32_t length)
+{
+  VdFuse *self = slot->fuse;
+  bool more = serve(slot, length);
+
+  for (unsigned i = 1; more && i < MAX_AT_ONCE && !self->server->ended; i++)
+    more = serve_another(self);
+}
+
 static void on_request(VdRingOp *op, int result, uint32_t flags)
 {
   VdFuseSlot *slot = (VdFuseSlot *)((char *)op - offsetof(VdFuseSlot, op));
   VdFuse *self = slot->fuse;
 
-  self->reading = false;
   if (result < 0 && !is_passing(result))
     vd_server_end(self->server);
   if (result < 0)
     vd_fuse_release(slot);
   else
-    vd_fuse_serve(slot, (uint32_t)result);
+    serve_all(slot, (uint32_t)result);
+  self->reading = false;
   wait_for_request(self);
 }
 

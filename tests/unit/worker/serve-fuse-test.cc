@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <linux/aio_abi.h>
 #include <linux/falloc.h>
 #include <memory>
 #include <random>
@@ -138,6 +139,49 @@ protected:
   Worker worker_;
 };
 
+// Reads in flight whose sender does not wait for them one by one.
+class Reads
+{
+public:
+  Reads()
+  {
+    syscall(SYS_io_setup, 64, &context_);
+  }
+  ~Reads()
+  {
+    syscall(SYS_io_destroy, context_);
+  }
+  Reads(const Reads &) = delete;
+  Reads &operator=(const Reads &) = delete;
+  // Returns when the request is with the kernel.
+  bool send(int disk, Buffer *into, uint64_t offset)
+  {
+    iocb block = {}, *list = &block;
+
+    block.aio_lio_opcode = IOCB_CMD_PREAD;
+    block.aio_fildes = static_cast<uint32_t>(disk);
+    block.aio_buf = reinterpret_cast<uintptr_t>(into->data());
+    block.aio_nbytes = into->size();
+    block.aio_offset = static_cast<int64_t>(offset);
+    return syscall(SYS_io_submit, context_, 1, &list) == 1;
+  }
+  // How many of n ended, whole.
+  size_t wait(size_t n)
+  {
+    std::vector<io_event> events(n);
+    timespec deadline = {serving::kDeadlineMs / 1000, 0};
+    long got = syscall(SYS_io_getevents, context_, n, n, events.data(), &deadline);
+    size_t whole = 0;
+
+    for (long i = 0; i < got; i++)
+      whole += events[static_cast<size_t>(i)].res > 0;
+    return whole;
+  }
+
+private:
+  aio_context_t context_ = 0;
+};
+
 } // namespace
 
 TEST_F(ServeFuse, ReadsAndWritesThroughToTheImage)
@@ -158,6 +202,39 @@ TEST_F(ServeFuse, ReadsAndWritesThroughToTheImage)
   expect_in_image(written, 512);
   ASSERT_EQ(pread(disk.get(), read.data(), read.size(), 512), static_cast<ssize_t>(read.size()));
   EXPECT_TRUE(read == written);
+  disk.reset();
+  expect_clean_end();
+}
+
+// All are there when the worker looks: it takes several at a time.
+TEST_F(ServeFuse, AnswersEachOfManyThatCameAtOnce)
+{
+  REQUIRE_FUSE();
+  start();
+  Fd disk = mount_.open_disk(O_RDWR | O_DIRECT);
+  Buffer content(8 << 20);
+  std::vector<std::unique_ptr<Buffer>> found;
+  Reads reads;
+  int status;
+
+  content.fill(4);
+  ASSERT_EQ(pwrite(image_.fd(), content.data(), content.size(), 0), static_cast<ssize_t>(content.size()));
+  ASSERT_EQ(kill(worker_.pid(), SIGSTOP), 0);
+  ASSERT_EQ(waitpid(worker_.pid(), &status, WUNTRACED), worker_.pid());
+  for (size_t i = 0; i < 20; i++) {
+    found.push_back(std::make_unique<Buffer>(i % 7 == 3 ? 256 << 10 : 4096));
+    EXPECT_TRUE(reads.send(disk.get(), found[i].get(), i * 300 << 10)) << i;
+  }
+  ASSERT_EQ(kill(worker_.pid(), SIGCONT), 0);
+  size_t answered = reads.wait(found.size());
+  EXPECT_EQ(answered, found.size());
+  if (answered < found.size()) {
+    worker_.kill();
+    mount_.close_fuse();
+    return;
+  }
+  for (size_t i = 0; i < found.size(); i++)
+    EXPECT_EQ(memcmp(found[i]->data(), content.data() + (i * 300 << 10), found[i]->size()), 0) << i;
   disk.reset();
   expect_clean_end();
 }
