@@ -59,7 +59,8 @@ static void notify(const char *state)
 static void opener_open_async(gpointer opener, VdIdentity *identity, const char *path, VdSourceMode mode,
                               GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
 {
-  static const VdOpenMode modes[] = {VD_OPEN_READ, VD_OPEN_WRITE, VD_OPEN_LOCATE};
+  static const VdOpenMode modes[] = {VD_OPEN_READ, VD_OPEN_WRITE, VD_OPEN_LOCATE, VD_OPEN_DEVICE,
+                                     VD_OPEN_DEVICE_EXCLUSIVE};
 
   vd_opener_open_async(opener, identity, path, modes[mode], cancellable, callback, user_data);
 }
@@ -82,6 +83,11 @@ static gpointer opener_create_finish(gpointer opener, GAsyncResult *result, int 
   if (file != NULL)
     *ret_fd = vd_new_file_get_fd(file);
   return file;
+}
+
+static void opener_set_owner(gpointer file, uid_t uid, gid_t gid, mode_t mode)
+{
+  vd_new_file_set_owner(file, uid, gid, mode);
 }
 
 static void opener_publish_async(gpointer file, GAsyncReadyCallback callback, gpointer user_data)
@@ -198,6 +204,7 @@ static void make_core(Daemon *self)
                  .open_finish = opener_open_finish,
                  .create_async = opener_create_async,
                  .create_finish = opener_create_finish,
+                 .set_owner = opener_set_owner,
                  .publish_async = opener_publish_async,
                  .publish_finish = opener_publish_finish,
                  .keep = opener_keep,

@@ -21,7 +21,13 @@ G_DECLARE_FINAL_TYPE(VdManager, vd_manager, VD, MANAGER, GObject)
 
 /* How a path becomes a descriptor: as the identity, by the opener. Set by main; the core does not know how it
  * is done. */
-typedef enum { VD_SOURCE_READ, VD_SOURCE_WRITE, VD_SOURCE_LOCATE } VdSourceMode;
+typedef enum {
+  VD_SOURCE_READ,
+  VD_SOURCE_WRITE,
+  VD_SOURCE_LOCATE,
+  VD_SOURCE_DEVICE,           /* a block device, for reading */
+  VD_SOURCE_DEVICE_EXCLUSIVE, /* one that nobody else claims meanwhile */
+} VdSourceMode;
 typedef struct {
   gpointer opener;
   void (*open_async)(gpointer opener, VdIdentity *identity, const char *path, VdSourceMode mode,
@@ -31,6 +37,8 @@ typedef struct {
   void (*create_async)(gpointer opener, VdIdentity *identity, const char *path, GCancellable *cancellable,
                        GAsyncReadyCallback callback, gpointer user_data);
   gpointer (*create_finish)(gpointer opener, GAsyncResult *result, int *ret_fd, GError **error);
+  /* Before it is published; all ones: as it is. */
+  void (*set_owner)(gpointer file, uid_t uid, gid_t gid, mode_t mode);
   void (*publish_async)(gpointer file, GAsyncReadyCallback callback, gpointer user_data);
   gboolean (*publish_finish)(gpointer file, GAsyncResult *result, GError **error);
   void (*keep)(gpointer file);

@@ -33,6 +33,8 @@
 
 /* What root's own open(2) rests on; everything else root could do goes. */
 #define ROOT_CAPABILITIES ((UINT64_C(1) << CAP_DAC_OVERRIDE) | (UINT64_C(1) << CAP_DAC_READ_SEARCH))
+/* A file that root makes may be for somebody else. */
+#define ROOT_MAKES_CAPABILITIES (ROOT_CAPABILITIES | (UINT64_C(1) << CAP_CHOWN) | (UINT64_C(1) << CAP_FOWNER))
 
 /* The process opens one file and exits, so what it holds is global and freed by the kernel. */
 static struct {
@@ -119,7 +121,7 @@ static void receive_request(void)
   const VdOpenerRequest *header = &request.header;
 
   receive(&request.header, sizeof request.header);
-  if (header->magic != VD_OPENER_MAGIC || header->mode > VD_OPEN_CREATE || header->uid == NO_ID ||
+  if (header->magic != VD_OPENER_MAGIC || header->mode > VD_OPEN_LAST || header->uid == NO_ID ||
       header->n_groups > VD_OPENER_MAX_GROUPS || header->path_length == 0 ||
       header->path_length > VD_OPENER_MAX_PATH)
     fail(VD_OPENER_AT_REQUEST, EINVAL);
@@ -228,7 +230,9 @@ static void become_caller(void)
     gid = getegid();
   }
   verify_identity(uid, gid);
-  set_capabilities(uid == 0 ? ROOT_CAPABILITIES : 0);
+  set_capabilities(uid != 0                                ? 0
+                   : request.header.mode == VD_OPEN_CREATE ? ROOT_MAKES_CAPABILITIES
+                                                           : ROOT_CAPABILITIES);
   /* Both are undone by a change of rights, so they come after it. Not dumpable: the user whose uid this is
    * must not reach in. */
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ||
@@ -278,7 +282,8 @@ static int open_again(const struct stat *located, int flags)
     fail(VD_OPENER_AT_FILE, errno);
   if (fstat(fd, &st) < 0)
     fail(VD_OPENER_AT_FILE, errno);
-  if (st.st_dev != located->st_dev || st.st_ino != located->st_ino || !S_ISREG(st.st_mode))
+  if (st.st_dev != located->st_dev || st.st_ino != located->st_ino ||
+      (st.st_mode & S_IFMT) != (located->st_mode & S_IFMT))
     fail(VD_OPENER_AT_FILE, ESTALE);
   return fd;
 }
@@ -287,7 +292,9 @@ static int open_again(const struct stat *located, int flags)
  */
 static int open_located(int located_fd, const struct stat *located)
 {
-  int flags = (request.header.mode == VD_OPEN_WRITE ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+  int flags = (request.header.mode == VD_OPEN_WRITE ? O_RDWR : O_RDONLY) |
+              (request.header.mode == VD_OPEN_DEVICE_EXCLUSIVE ? O_EXCL : 0) | O_NONBLOCK | O_NOCTTY |
+              O_CLOEXEC;
   char number[16];
   int fd;
 
@@ -308,7 +315,8 @@ static struct {
   int fd;
   bool published;
   char temporary[40]; /* its name until then, where a file cannot be without one; else empty */
-} new_file = {-1, NULL, -1, false, ""};
+  VdOpenerOwner owner;
+} new_file = {-1, NULL, -1, false, "", {VD_OPENER_UNCHANGED, VD_OPENER_UNCHANGED, VD_OPENER_UNCHANGED}};
 
 /* Splits the path; a file is not made through a name that ends in a slash or in dots. */
 static void open_folder(void)
@@ -402,9 +410,21 @@ static void sync_folder(void)
   close(fd);
 }
 
+/* The mode first: who gives a file away can change it no longer. */
+static int give_away(void)
+{
+  const VdOpenerOwner *owner = &new_file.owner;
+
+  if (owner->mode != VD_OPENER_UNCHANGED && fchmod(new_file.fd, owner->mode & 0777) < 0)
+    return -1;
+  if (owner->uid == VD_OPENER_UNCHANGED && owner->gid == VD_OPENER_UNCHANGED)
+    return 0;
+  return fchown(new_file.fd, owner->uid, owner->gid);
+}
+
 static void publish(void)
 {
-  if (new_file.published || give_name() < 0) {
+  if (new_file.published || give_away() < 0 || give_name() < 0) {
     send_reply(VD_OPENER_AT_FILE, new_file.published ? EEXIST : errno, 0, -1);
     return;
   }
@@ -414,16 +434,28 @@ static void publish(void)
   send_reply(VD_OPENER_DONE, 0, 0, -1);
 }
 
-/* 0: the line has ended. */
-static uint32_t next_command(void)
+static bool next_words(void *words, size_t size)
 {
-  uint32_t command = 0;
   ssize_t n;
 
   do
-    n = recv(VD_OPENER_SOCKET, &command, sizeof command, MSG_WAITALL);
+    n = recv(VD_OPENER_SOCKET, words, size, MSG_WAITALL);
   while (n < 0 && errno == EINTR);
-  return n == sizeof command ? command : 0;
+  return n == (ssize_t)size;
+}
+
+/* 0: the line has ended. */
+static uint32_t next_command(void)
+{
+  uint32_t command;
+
+  while (next_words(&command, sizeof command)) {
+    if (command != VD_OPENER_OWN)
+      return command;
+    if (!next_words(&new_file.owner, sizeof new_file.owner))
+      break;
+  }
+  return 0;
 }
 
 static _Noreturn void create(void)
@@ -462,7 +494,7 @@ int main(void)
     reply(VD_OPENER_DONE, 0, 0, fd);
   if (fstat(fd, &st) < 0)
     fail(VD_OPENER_AT_FILE, errno);
-  if (!S_ISREG(st.st_mode))
+  if ((st.st_mode & S_IFMT) != (request.header.mode >= VD_OPEN_DEVICE ? S_IFBLK : S_IFREG))
     reply(VD_OPENER_AT_TYPE, 0, st.st_mode & S_IFMT, -1);
   fd = open_located(fd, &st);
   flags = fcntl(fd, F_GETFL);

@@ -18,7 +18,11 @@ typedef enum {
   VD_OPEN_WRITE,  /* O_RDWR */
   VD_OPEN_LOCATE, /* O_PATH: only to know which file is meant */
   VD_OPEN_CREATE, /* O_RDWR on a new file that has no name yet; the child stays for the commands below */
+  VD_OPEN_DEVICE, /* O_RDONLY, a block device */
+  VD_OPEN_DEVICE_EXCLUSIVE, /* and O_EXCL: nobody mounts it, or claims it in another way */
 } VdOpenMode;
+
+#define VD_OPEN_LAST VD_OPEN_DEVICE_EXCLUSIVE
 
 /*
  * VD_OPEN_CREATE, after the descriptor has come: each is 32 bits. The end of the line without KEEP, in
@@ -27,7 +31,15 @@ typedef enum {
 typedef enum {
   VD_OPENER_PUBLISH = 1, /* the file gets its name, answered with a VdOpenerReply without a descriptor */
   VD_OPENER_KEEP,        /* it stays; no answer */
+  VD_OPENER_OWN,         /* a VdOpenerOwner follows: what it is to become when it gets its name; no answer */
 } VdOpenerCommand;
+
+/* All ones: as it is. */
+typedef struct {
+  uint32_t uid, gid, mode;
+} VdOpenerOwner;
+
+#define VD_OPENER_UNCHANGED UINT32_MAX
 
 /* Followed by n_groups gids of 32 bits and path_length bytes of path without a NUL. */
 typedef struct {

@@ -452,6 +452,17 @@ void vd_new_file_keep(VdNewFile *self)
   command(self, VD_OPENER_KEEP);
 }
 
+/* Sixteen bytes at most wait in the line. */
+void vd_new_file_set_owner(VdNewFile *self, uid_t uid, gid_t gid, mode_t mode)
+{
+  const struct {
+    guint32 command;
+    VdOpenerOwner owner;
+  } message = {VD_OPENER_OWN, {uid, gid, mode}};
+
+  (void)!send(line_of(self), &message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 /* Takes error. */
 static void end_publishing(VdNewFile *self, GError *error)
 {

@@ -27,9 +27,10 @@ void vd_opener_set_deadline(VdOpener *self, guint deadline_ms);
 
 /*
  * path: absolute, bytes. Opened with openat2(RESOLVE_NO_MAGICLINKS), O_NONBLOCK|O_NOCTTY|O_CLOEXEC; a FIFO,
- * socket or device is never opened for I/O (the type is looked at through an O_PATH descriptor first).
- * Errors: VIRTDISK_ERROR INVALID_PARAMETER (relative, empty), NAME_TOO_LONG, FILE_NOT_FOUND, PATH_NOT_FOUND
- * (also symbolic links that lead nowhere), ACCESS_DENIED (one text, whether the file is there or not),
+ * socket or device is never opened for I/O (the type is looked at through an O_PATH descriptor first), but
+ * for a block device when one is asked for (then whatever is none is NOT_A_REGULAR_FILE). Errors:
+ * VIRTDISK_ERROR INVALID_PARAMETER (relative, empty), NAME_TOO_LONG, FILE_NOT_FOUND, PATH_NOT_FOUND (also
+ * symbolic links that lead nowhere), ACCESS_DENIED (one text, whether the file is there or not),
  * WRITE_PROTECT, NOT_A_REGULAR_FILE, SHARING_VIOLATION (a program that runs, a swap file, a lease),
  * FILE_CHANGED, TIMED_OUT, IO, NO_RESOURCES, LIMIT_EXCEEDED, OPERATION_ABORTED, INTERNAL (the opener gave no
  * answer).
@@ -46,6 +47,9 @@ int vd_opener_open_finish(VdOpener *self, GAsyncResult *result, GError **error);
  */
 typedef struct VdNewFile VdNewFile;
 
+/* Whose the file is to be, and its mode, from when it gets its name on; (uid_t)-1, (gid_t)-1, (mode_t)-1: as
+ * it is. What the user may not do fails then. */
+void vd_new_file_set_owner(VdNewFile *self, uid_t uid, gid_t gid, mode_t mode);
 /* Errors: as vd_opener_open_async(), and FILE_EXISTS, DISK_FULL. */
 void vd_opener_create_async(VdOpener *self, VdIdentity *identity, const char *path, GCancellable *cancellable,
                             GAsyncReadyCallback callback, gpointer user_data);
