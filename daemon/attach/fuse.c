@@ -215,6 +215,20 @@ static gboolean fuse_recover(const VdAttachment *attachment, GError **error)
   return start_worker(attachment->serving, flags, NULL, error);
 }
 
+/* The kernel asks the worker how long the file is, from some version on; before, it stays as it was. */
+static gboolean fuse_resize(const VdAttachment *attachment, guint64 size, GError **error)
+{
+  g_autoptr(VdServingGuard) guard = vd_serving_guard_new(attachment->serving);
+  g_autoptr(GError) cause = NULL;
+
+  if (vd_loop_resize(attachment, size, &cause))
+    return TRUE;
+  g_set_error(error, VIRTDISK_ERROR,
+              cause->code == VIRTDISK_ERROR_BUSY ? VIRTDISK_ERROR_BUSY : VIRTDISK_ERROR_NOT_SUPPORTED,
+              "The kernel's loop driver keeps the size that it has: %s", cause->message);
+  return FALSE;
+}
+
 /* Whoever waits gets an error; the loop device goes with its last user. */
 static void fuse_give_up(const VdAttachment *attachment)
 {
@@ -281,6 +295,7 @@ const VdRoute vd_route_fuse = {
     .reclaim = fuse_reclaim,
     .recover = fuse_recover,
     .may_exchange = vd_fuse_can_resend,
+    .resize = fuse_resize,
     .give_up = fuse_give_up,
     .scan = fuse_scan,
 };

@@ -373,7 +373,7 @@ static int set_status(int fd, const struct loop_info64 *info)
 }
 
 /* A limit beyond the end of the file leaves the size at the file's: what came of it is looked at. */
-static gboolean loop_resize(const VdAttachment *attachment, guint64 size, GError **error)
+gboolean vd_loop_resize(const VdAttachment *attachment, guint64 size, GError **error)
 {
   vd_autofd fd = open(attachment->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
   struct loop_info64 info, before;
@@ -477,6 +477,6 @@ const VdRoute vd_route_loop = {
     .abandon = vd_loop_abandon,
     .is_live = vd_loop_is_live,
     .reclaim = vd_loop_reclaim,
-    .resize = loop_resize,
+    .resize = vd_loop_resize,
     .scan = loop_scan,
 };

@@ -16,6 +16,8 @@ void vd_loop_abandon(VdAttachment *attachment);
 /* Cleans up after a device that is gone, and was not released by us. In a thread; may block. */
 void vd_loop_reclaim(const VdAttachment *attachment);
 gboolean vd_loop_is_live(const VdAttachment *attachment);
+/* VdRoute.resize. */
+gboolean vd_loop_resize(const VdAttachment *attachment, guint64 size, GError **error);
 /* TRUE if fd is a loop device with this very attachment. */
 gboolean vd_loop_is_ours(int fd, const VdAttachment *attachment, struct loop_info64 *ret_info);
 /* Every loop device that an attachment of this run directory made, a worker's too. (element VdAttachment*) */

@@ -312,6 +312,60 @@ TEST_F(Fuse, AnExchangeOfWorkersIsSeenByNobodyWhoWrites)
   Release(device);
 }
 
+gboolean grow_between(VdServing *serving, gpointer, GError **)
+{
+  serving->setup.size *= 2;
+  return ftruncate(serving->images[0].fd, static_cast<off_t>(serving->setup.size)) == 0;
+}
+
+struct Resized {
+  VdDevice *device;
+  bool done = false;
+  std::string message;
+  static void OnDone(GObject *, GAsyncResult *result, gpointer data)
+  {
+    Resized *self = static_cast<Resized *>(data);
+    g_autoptr(GError) error = nullptr;
+
+    if (!vd_device_resize_finish(self->device, result, &error))
+      self->message = error->message;
+    self->done = true;
+  }
+};
+
+TEST_F(Fuse, ADiskGrowsWhileItIsInUse)
+{
+  if (!vd_fuse_can_resend())
+    GTEST_SKIP() << "needs Linux 6.9: before it FUSE does not send unanswered requests again";
+  std::string path = Image("a.img", 4 * kMiB);
+  VdDevice *device = AttachImage(path, 4 * kMiB);
+  Exchanged exchange = {device, grow_between};
+  Resized resized = {device};
+
+  ASSERT_NE(device, nullptr);
+  std::string node = vd_device_get_info(device)->path;
+  ASSERT_TRUE(WriteAt(node, 4 * kMiB - 6, "before"));
+  int held = open(node.c_str(), O_RDWR | O_CLOEXEC);
+  exchange.Start();
+  RunUntil([&] { return exchange.done; });
+  ASSERT_TRUE(exchange.ok);
+  vd_device_resize_async(device, 8 * kMiB, nullptr, Resized::OnDone, &resized);
+  RunUntil([&] { return resized.done; });
+  if (resized.message.find("keeps the size") != std::string::npos) {
+    close(held);
+    Release(device);
+    GTEST_SKIP() << "this kernel's loop driver does not ask a FUSE file for its size";
+  }
+  EXPECT_EQ(resized.message, "");
+  EXPECT_EQ(lseek(held, 0, SEEK_END), static_cast<off_t>(8 * kMiB));
+  EXPECT_EQ(vd_device_get_info(device)->size, 8 * kMiB);
+  EXPECT_TRUE(WriteAt(node, 8 * kMiB - 5, "after"));
+  EXPECT_EQ(ReadAt(path, 8 * kMiB - 5, 5), "after");
+  EXPECT_EQ(ReadAt(node, 4 * kMiB - 6, 6), "before");
+  close(held);
+  Release(device);
+}
+
 TEST_F(Fuse, OneExchangeAtATime)
 {
   if (!vd_fuse_can_resend())
