@@ -80,8 +80,8 @@ typedef struct {
 typedef struct {
   uint64_t piece;
   VdPiece from;
-  VdRunKind kind;  /* HERE: it is at `to` now. Of blocks alone: ZERO, or PARENT, and its space is free */
-  uint64_t to;     /* HERE: bytes; the content is there, durably */
+  VdRunKind kind; /* HERE: it is at `to` now. Of blocks alone: ZERO, or PARENT, and its space is free */
+  uint64_t to;    /* HERE: bytes; the content is there, durably */
 } VdRemap;
 
 typedef struct {

@@ -170,6 +170,16 @@ VdPage *vd_pages_peek(VdPages *self, unsigned file, uint64_t offset)
   return page && page->state == PAGE_VALID ? page : NULL;
 }
 
+void vd_pages_forget(VdPages *self, unsigned file, uint64_t offset, uint64_t length)
+{
+  for (uint64_t at = offset - offset % self->page_size; at < offset + length; at += self->page_size) {
+    VdPage *page = vd_pages_peek(self, file, at);
+
+    if (page && page->pins == 0)
+      make_empty(self, page);
+  }
+}
+
 void vd_pages_pin(VdPages *self, VdPage *page)
 {
   if (page->pins++ == 0)

@@ -48,6 +48,8 @@ VdStep vd_pages_get(VdPages *self, unsigned file, uint64_t offset, VdPage **ret_
                     int *ret_error);
 /* The page if it is in memory, else NULL. */
 VdPage *vd_pages_peek(VdPages *self, unsigned file, uint64_t offset);
+/* What the file holds there was changed behind the cache. None of these pages is pinned or being loaded. */
+void vd_pages_forget(VdPages *self, unsigned file, uint64_t offset, uint64_t length);
 void vd_pages_pin(VdPages *self, VdPage *page);
 /* Who waits for room is woken in the next round. */
 void vd_pages_unpin(VdPages *self, VdPage *page);

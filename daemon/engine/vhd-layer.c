@@ -20,6 +20,7 @@ static void vhd_free(VdLayer *layer)
   free(self->footer);
   free(self->staging);
   free(self->space.freed);
+  free(self->remapping.used);
   free(self);
 }
 
@@ -41,6 +42,12 @@ static const VdLayerOps dynamic_ops = {
     .cancel = vd_vhd_cancel,
     .commit = vd_vhd_commit,
     .zero = vd_vhd_zero,
+    .count_pieces = vd_vhd_count_pieces,
+    .piece_of = vd_vhd_piece_of,
+    .piece = vd_vhd_piece,
+    .take_place = vd_vhd_take_place,
+    .free_place = vd_vhd_free_place,
+    .remap = vd_vhd_remap,
     .close = vd_vhd_close,
     .is_busy = vd_vhd_is_busy,
 };
@@ -52,6 +59,12 @@ static const VdLayerOps differencing_ops = {
     .place = vd_vhd_place,
     .cancel = vd_vhd_cancel,
     .commit = vd_vhd_commit,
+    .count_pieces = vd_vhd_count_pieces,
+    .piece_of = vd_vhd_piece_of,
+    .piece = vd_vhd_piece,
+    .take_place = vd_vhd_take_place,
+    .free_place = vd_vhd_free_place,
+    .remap = vd_vhd_remap,
     .close = vd_vhd_close,
     .is_busy = vd_vhd_is_busy,
 };
@@ -168,6 +181,7 @@ static bool load(VdVhdLayer *self, const VdLayerSource *source, VdFormatError *r
     return false;
   self->type = footers.footer.type;
   self->base.size = footers.footer.current_size;
+  self->base.saved_state = footers.footer.saved_state;
   memcpy(self->base.identity, footers.footer.unique_id, sizeof self->base.identity);
   self->data_end = source->writable ? UINT64_MAX : reader.size / VD_VHD_SECTOR * VD_VHD_SECTOR;
   memcpy(self->footer, footers.footer.bytes, VD_VHD_SECTOR);

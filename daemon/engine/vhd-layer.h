@@ -6,6 +6,7 @@
  *   vhd-space.c   the space of the file that blocks are handed out from
  *   vhd-commit.c  a batch of updates becomes bitmaps and entries of the table
  *   vhd-zero.c    whole blocks of a dynamic image become zeros
+ *   vhd-remap.c   blocks lie elsewhere, or nowhere, so that the file can be cut
  *   vhd-tail.c    trailer and front copy: mended when the image is opened, in place when it is closed
  *   vhd-pump.c    many writes, some of them at a time
  *
@@ -125,6 +126,20 @@ typedef struct {
 } VdVhdZero;
 
 typedef struct {
+  const VdRemap *list;
+  unsigned n, first, next; /* [first, next): of this wave */
+  uint32_t staged[VD_VHD_PUMP];
+  unsigned n_staged, next_staged;
+  uint32_t *used; /* sectors, ascending, as they were when places were first asked for; NULL: not yet */
+  uint32_t n_used, next_used;
+  uint64_t place; /* bytes; the next that may be free */
+  VdIoTask task;  /* there was nothing to do */
+  int error;
+  void (*done)(void *user, int result);
+  void *user;
+} VdVhdRemapping;
+
+typedef struct {
   unsigned step;
   bool front; /* the copy in front is to be written */
   uint32_t next_sector;
@@ -155,8 +170,9 @@ struct VdVhdLayer {
   VdVhdSpace space;
   VdVhdCommit commit;
   VdVhdZero zero;
+  VdVhdRemapping remapping;
   VdVhdTail tail;
-  /* Of commit, zero and tail, which never run at the same time. */
+  /* Of commit, zero, remapping and tail, which never run at the same time. */
   VdVhdPump pump;
   VdVhdSingle single;
 };
@@ -233,6 +249,13 @@ uint64_t vd_vhd_space_end(const VdVhdLayer *self);
 void vd_vhd_commit(VdLayer *layer, VdUpdate *batch, void (*done)(void *user, int result), void *user);
 void vd_vhd_zero(VdLayer *layer, uint64_t first, uint64_t count, void (*done)(void *user, int result),
                  void *user);
+uint64_t vd_vhd_count_pieces(const VdLayer *layer);
+uint64_t vd_vhd_piece_of(const VdLayer *layer, uint64_t block);
+VdStep vd_vhd_piece(VdLayer *layer, uint64_t number, VdPiece *ret_piece, VdWaiter *waiter, int *ret_error);
+bool vd_vhd_take_place(VdLayer *layer, const VdPiece *piece, uint64_t *ret_offset);
+void vd_vhd_free_place(VdLayer *layer, uint64_t offset, uint64_t length);
+void vd_vhd_remap(VdLayer *layer, const VdRemap *list, unsigned n, void (*done)(void *user, int result),
+                  void *user);
 void vd_vhd_close(VdLayer *layer, void (*done)(void *user, int result), void *user);
 bool vd_vhd_is_busy(const VdLayer *layer);
 /* Mends what is wrong with the footers of an image that is opened for writing. Blocks on io. 0 or -errno. */

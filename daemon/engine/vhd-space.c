@@ -45,15 +45,15 @@ static uint64_t end_of_structures(const VdVhdLayer *self)
   return end;
 }
 
-/* Between the table and the first block other programs keep things of their own; with blocks behind them
- * these are safe. */
+/* Between the table and the first block other programs keep things of their own; no
+ * block is moved there, nor the trailer. */
 static uint64_t find_floor(const VdVhdLayer *self, const VdVhdBatUse *use, uint64_t trailer)
 {
-  uint64_t end = end_of_structures(self);
+  uint64_t end = end_of_structures(self), first = use->allocated > 0 ? use->lowest : trailer;
 
-  if (use->allocated > 0)
-    return use->lowest > end ? use->lowest : end;
-  return trailer < end + FOREIGN_TABLE ? trailer : end + FOREIGN_TABLE;
+  if (first < end)
+    return end;
+  return first < end + FOREIGN_TABLE ? first : end + FOREIGN_TABLE;
 }
 
 void vd_vhd_space_init(VdVhdLayer *self, const VdVhdFooters *footers, const VdVhdBatUse *use)

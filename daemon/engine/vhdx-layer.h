@@ -8,6 +8,7 @@
  *   vhdx-space.c    the space of the file
  *   vhdx-commit.c   a batch of updates becomes entries of the log
  *   vhdx-zero.c     whole blocks become zeros
+ *   vhdx-remap.c    blocks lie elsewhere, or nowhere, so that the file can be cut
  *   vhdx-journal.c  the log: writing entries, which of them are durable
  *   vhdx-checkpoint.c  pages go home, the log gets room again
  *   vhdx-session.c  what stands at the two ends of a session of writing
@@ -82,6 +83,7 @@ typedef struct {
   uint64_t floor;      /* bytes; the file is never cut below */
   uint64_t holes;      /* MiB not used below the frontier */
   uint64_t cursor;     /* MiB; where the search goes on */
+  uint64_t lowest[2];  /* MiB; no hole of 1 MiB, or of more, begins before it */
   uint64_t none_of;    /* MiB; no hole of this length was found since the last one was added; 0: unknown */
   uint64_t ready, ready_end; /* bytes; a hole that was punched and is not given out yet */
   bool can_punch, growing, punching;
@@ -206,6 +208,18 @@ typedef struct {
   void *user;
 } VdVhdxZeroing;
 
+typedef struct {
+  const VdRemap *list;
+  unsigned n, first, next; /* [first, next): of the entry that is being made */
+  unsigned punched;
+  int error;
+  VdWaiter waiter;
+  VdVhdxFlush flush;
+  VdIoOp op;
+  void (*done)(void *user, int result);
+  void *user;
+} VdVhdxRemapping;
+
 struct VdVhdxLayer {
   VdLayer base;
   VdVhdx vhdx;
@@ -222,6 +236,7 @@ struct VdVhdxLayer {
   VdVhdxImages images;
   VdVhdxCommit commit;
   VdVhdxZeroing zeroing;
+  VdVhdxRemapping remapping;
   VdVhdxJournal journal;
   VdVhdxCheckpoint checkpoint;
 };
@@ -304,6 +319,8 @@ VdStep vd_vhdx_space_take(VdVhdxLayer *self, uint64_t length, uint64_t *ret_offs
                           VdWaiter *waiter, int *ret_error);
 /* Nothing refers to it, not even the log. */
 void vd_vhdx_space_give(VdVhdxLayer *self, uint64_t offset, uint64_t length);
+/* The first hole of that length (a multiple of 1 MiB) before an offset; what it holds is not known. */
+bool vd_vhdx_space_take_lowest(VdVhdxLayer *self, uint64_t before, uint64_t length, uint64_t *ret_offset);
 /* Bytes: behind the last that is in use. */
 uint64_t vd_vhdx_space_end(const VdVhdxLayer *self);
 bool vd_vhdx_space_is_busy(const VdVhdxLayer *self);
@@ -348,6 +365,15 @@ void vd_vhdx_commit(VdLayer *base, VdUpdate *batch, void (*done)(void *user, int
 /* vhdx-zero.c */
 void vd_vhdx_zero(VdLayer *base, uint64_t first, uint64_t count, void (*done)(void *user, int result),
                   void *user);
+
+/* vhdx-remap.c */
+uint64_t vd_vhdx_count_pieces(const VdLayer *base);
+uint64_t vd_vhdx_piece_of(const VdLayer *base, uint64_t block);
+VdStep vd_vhdx_piece(VdLayer *base, uint64_t number, VdPiece *ret_piece, VdWaiter *waiter, int *ret_error);
+bool vd_vhdx_take_place(VdLayer *base, const VdPiece *piece, uint64_t *ret_offset);
+void vd_vhdx_free_place(VdLayer *base, uint64_t offset, uint64_t length);
+void vd_vhdx_remap(VdLayer *base, const VdRemap *list, unsigned n, void (*done)(void *user, int result),
+                   void *user);
 
 /* vhdx-session.c */
 void vd_vhdx_begin(VdLayer *base, void (*done)(void *user, int result), void *user);

@@ -71,7 +71,7 @@ static void write_header(VdVhdxLayer *self)
   session->next.sequence++;
   session->next.slot ^= 1;
   memcpy(session->next.file_write_guid, session->guids[0], 16);
-  if (session->steps != cut_steps)
+  if (session->steps != cut_steps && !self->base.keeps_identity)
     memcpy(session->next.data_write_guid, session->guids[1], 16);
   memset(session->next.log_guid, 0, 16);
   if (begins)

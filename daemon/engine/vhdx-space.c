@@ -107,6 +107,9 @@ void vd_vhdx_space_give(VdVhdxLayer *self, uint64_t offset, uint64_t length)
   mark(space, offset, length, false);
   space->holes += length / VD_VHDX_MIB;
   space->none_of = 0;
+  for (unsigned i = 0; i < 2; i++)
+    if (offset / VD_VHDX_MIB < space->lowest[i])
+      space->lowest[i] = 0;
 }
 
 static void wake(VdVhdxLayer *self, int error)
@@ -186,6 +189,23 @@ static bool find_hole(VdVhdxSpace *space, uint64_t from, uint64_t to, uint64_t l
     unit += n + 1;
   }
   return false;
+}
+
+bool vd_vhdx_space_take_lowest(VdVhdxLayer *self, uint64_t before, uint64_t length, uint64_t *ret_offset)
+{
+  VdVhdxSpace *space = &self->space;
+  uint64_t end = holes_end(space), least = length / VD_VHDX_MIB, unit;
+  uint64_t *lowest = &space->lowest[least > 1];
+
+  if (before / VD_VHDX_MIB < end)
+    end = before / VD_VHDX_MIB;
+  if (!find_hole(space, *lowest, end, least, &unit))
+    return false;
+  mark(space, unit * VD_VHDX_MIB, length, true);
+  space->holes -= least;
+  *lowest = unit + least;
+  *ret_offset = unit * VD_VHDX_MIB;
+  return true;
 }
 
 static bool punch_hole(VdVhdxLayer *self, uint64_t least)
