@@ -17,8 +17,9 @@ typedef bool (*Task)(VdServer *server, VdServeResult *result, VdFormatError *ret
 /* By VdTask. */
 static const Task tasks[VD_TASK_LAST + 1] = {
     [VD_TASK_NONE] = NULL,
-    [VD_TASK_COPY] = vd_task_copy,
+    [VD_TASK_COMPACT] = vd_task_compact,
     [VD_TASK_MERGE] = vd_task_merge,
+    [VD_TASK_COPY] = vd_task_copy,
 };
 
 static int64_t now_ms(void)

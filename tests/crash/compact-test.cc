@@ -2,7 +2,7 @@
 // Making an image smaller: the power is cut at every moment, each operation fails once, and it is told to end
 // at any time. What is left holds the same bytes each time, pleases the checker, and goes on to the same end.
 //
-// VIRTDISK_CRASH_STATES: eighths of the states of one format (default 18).
+// VIRTDISK_CRASH_STATES: sixths of the states of one format (default 18).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -227,12 +227,12 @@ TEST_P(Compact, PowerCutAtEveryMoment)
   EXPECT_LT(size, subject.files[0].size());
   EXPECT_EQ(finish(subject, {subject.files}), size);
   vd_sim::Cuts cuts;
-  cuts.most = 8 * states_wanted();
+  cuts.most = 6 * states_wanted();
   sim.for_each_cut(cuts, [&](const vd_sim::Cut &cut, std::vector<vd_sim::Image> &files) {
     if (HasFailure())
       return;
     EXPECT_EQ(judge(subject, files), "") << vd_sim::describe(cut);
-    if (count++ % 3 == 0) {
+    if (count++ % 8 == 0) {
       EXPECT_EQ(finish(subject, files), size) << vd_sim::describe(cut);
     }
   });
