@@ -254,14 +254,19 @@ static gboolean is_holdable(const char *path, gsize size)
   return strlen(path) < size && g_utf8_validate(path, -1, NULL);
 }
 
-static gboolean put_relative(VdCreateSpec *spec, const char *path, GError **error)
+gboolean vd_create_place(const char *folder, const char *parent_path, const VdPathMap *map, char *relative,
+                         char *absolute, GError **error)
 {
-  if (is_holdable(path, sizeof spec->parent_relative) && strchr(path, '\\') == NULL) {
-    g_strlcpy(spec->parent_relative, path, sizeof spec->parent_relative);
-    return TRUE;
-  }
-  return invalid(error, "the path to the parent is longer than an image can hold, not UTF-8, or has a "
-                        "backslash in it");
+  g_autofree char *near = vd_relative_path(folder, parent_path);
+  g_autofree char *windows = vd_path_map_to_windows(map, parent_path);
+
+  if (!is_holdable(near, VD_MAX_PARENT_PATH) || strchr(near, '\\') != NULL)
+    return invalid(error, "the path to the parent is longer than an image can hold, not UTF-8, or has a "
+                          "backslash in it");
+  g_strlcpy(relative, near, VD_MAX_PARENT_PATH);
+  g_strlcpy(absolute, windows != NULL && is_holdable(windows, VD_MAX_PARENT_PATH) ? windows : "",
+            VD_MAX_PARENT_PATH);
+  return TRUE;
 }
 
 gboolean vd_create_from_parent(const VdCreateParams *p, const VdFacts *parent, const char *folder,
@@ -269,8 +274,6 @@ gboolean vd_create_from_parent(const VdCreateParams *p, const VdFacts *parent, c
                                GError **error)
 {
   gboolean vhdx = spec->device_id == VIRTDISK_DEVICE_VHDX;
-  g_autofree char *relative = vd_relative_path(folder, parent_path);
-  g_autofree char *absolute = vd_path_map_to_windows(map, parent_path);
 
   if (p->sector_size != 0 && p->sector_size != parent->sector_size)
     return invalid(error, "sector-size is not the parent's");
@@ -285,7 +288,5 @@ gboolean vd_create_from_parent(const VdCreateParams *p, const VdFacts *parent, c
     memcpy(spec->identifier, parent->identifier, sizeof spec->identifier);
   memcpy(spec->parent_linkage, parent->linkage, sizeof spec->parent_linkage);
   spec->parent_timestamp = parent->timestamp;
-  if (absolute != NULL && is_holdable(absolute, sizeof spec->parent_absolute))
-    g_strlcpy(spec->parent_absolute, absolute, sizeof spec->parent_absolute);
-  return put_relative(spec, relative, error);
+  return vd_create_place(folder, parent_path, map, spec->parent_relative, spec->parent_absolute, error);
 }

@@ -48,5 +48,12 @@ gboolean vd_create_from_parent(const VdCreateParams *params, const VdFacts *pare
                                const char *parent_path, const VdPathMap *map, VdCreateSpec *spec,
                                GError **error);
 
+/*
+ * What an image in folder says of where its parent lies; each 1024 bytes. absolute: as Windows has it, or
+ * empty. Errors: INVALID_PARAMETER (a path that an image cannot hold).
+ */
+gboolean vd_create_place(const char *folder, const char *parent_path, const VdPathMap *map, char *relative,
+                         char *absolute, GError **error);
+
 /* From a folder to a file, both absolute and without dots: "../x/p.vhdx". (transfer full) */
 char *vd_relative_path(const char *folder, const char *path);

@@ -48,6 +48,7 @@ struct VdDisk {
   gboolean has_facts;
   VdFacts facts;
   VdDiskState state;
+  const char *operation;        /* what is done to it at the moment, in the passive ("compacted"), or NULL */
   GPtrArray *handles;           /* element VdHandle*, not owned: each handle owns its disk */
   VdDiskAttachment *attachment; /* NULL in state OPEN */
 };

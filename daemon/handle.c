@@ -15,6 +15,7 @@ void vd_handle_unref(VdHandle *self)
     return;
   if (self->charge != NULL)
     self->free_charge(self->charge);
+  g_clear_object(&self->job);
   g_clear_pointer(&self->chain, vd_chain_free);
   g_clear_pointer(&self->image, vd_image_unref);
   g_clear_pointer(&self->owner, vd_identity_unref);

@@ -8,6 +8,7 @@
 #include "access.h"
 #include "chain.h"
 #include "image.h"
+#include "jobs/job.h"
 #include "util/identity.h"
 
 typedef struct VdDisk VdDisk;
@@ -22,6 +23,9 @@ struct VdHandle {
   VdImage *image; /* NULL for a handle taken over from an earlier run of the service: the file went with it */
   VdChain *chain; /* parents of a differencing image; NULL: it has none, or they were not to be opened */
   gboolean adding_parent;
+  gpointer operate;  /* of manager-operate.c: an operation that is under way, or NULL */
+  gboolean leaving;  /* closed by its owner, and kept until the operation has ended */
+  VdJob *job;        /* the newest, or NULL */
   gboolean closed;   /* no longer in the manager's table */
   gboolean opening;  /* in the table so that others see it, but its owner has not got it yet */
   gboolean attacher; /* the disk's attachment came through this handle */

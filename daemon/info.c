@@ -102,16 +102,44 @@ static gboolean get_physical_disk(VdDisk *disk, VdInfo *info)
   return TRUE;
 }
 
+static gboolean no_smallest(VdDisk *disk, GError **error)
+{
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE,
+              "%s has no partition table that says what is safe", disk->display);
+  return FALSE;
+}
+
 static gboolean get_smallest(VdDisk *disk, VdInfo *info, GError **error)
 {
   if (disk->device_id == VIRTDISK_DEVICE_ISO)
     return invalid_type(disk, info->version, error);
-  if (disk->facts.smallest_safe_size == 0) {
-    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE,
-                "%s has no partition table that says what is safe", disk->display);
-    return FALSE;
-  }
+  if (disk->facts.smallest_safe_size == 0)
+    return no_smallest(disk, error);
   info->smallest_safe_virtual_size = disk->facts.smallest_safe_size;
+  return TRUE;
+}
+
+/* While somebody writes, what is known of its partitions is what there is. */
+gboolean vd_info_needs_measure(const VdHandle *handle, guint32 version)
+{
+  const VdDisk *disk = handle->disk;
+
+  if (disk->facts.linear || disk->device_id == VIRTDISK_DEVICE_ISO)
+    return FALSE;
+  return version == VIRTDISK_INFO_FRAGMENTATION ||
+         (version == VIRTDISK_INFO_SMALLEST_SAFE_VIRTUAL_SIZE && disk->attachment == NULL);
+}
+
+gboolean vd_info_of_measured(VdHandle *handle, const VdOperationResult *measured, VdInfo *ret_info,
+                             GError **error)
+{
+  if (ret_info->version == VIRTDISK_INFO_FRAGMENTATION) {
+    ret_info->fragmentation_percentage = measured->fragmentation;
+    return TRUE;
+  }
+  if (measured->smallest_safe_size == 0)
+    return no_smallest(handle->disk, error);
+  ret_info->smallest_safe_virtual_size = measured->smallest_safe_size;
   return TRUE;
 }
 
@@ -130,12 +158,7 @@ static gboolean get_for_vhd(VdDisk *disk, VdInfo *info, GError **error)
     info->vhd_physical_sector_size = disk->facts.physical_sector_size;
     return TRUE;
   default:
-    /* How the blocks of the others lie is in tables that nobody reads for this. */
-    if (!disk->facts.linear) {
-      g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED,
-                  "the fragmentation of %s is not known: it is not one run of its file", disk->display);
-      return FALSE;
-    }
+    /* One run of its file. */
     info->fragmentation_percentage = 0;
     return TRUE;
   }

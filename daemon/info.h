@@ -2,7 +2,7 @@
 /* GetVirtualDiskInformation: one answer per GET_VIRTUAL_DISK_INFO_VERSION. Main loop only. */
 #pragma once
 
-#include "manager.h"
+#include "manager-operate.h"
 
 /* GET_VIRTUAL_DISK_INFO; the member that version names is set. Strings are borrowed from the disk. Cleared
  * with vd_info_clear(). */
@@ -39,6 +39,11 @@ typedef struct {
  * format or subtype has no such thing), VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE (no partition table).
  */
 gboolean vd_info_get(VdHandle *handle, guint32 version, VdInfo *ret_info, GError **error);
+/* It is not in memory: VD_OPERATION_MEASURE has it. */
+gboolean vd_info_needs_measure(const VdHandle *handle, guint32 version);
+/* ret_info: its version is set. Errors: VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE. */
+gboolean vd_info_of_measured(VdHandle *handle, const VdOperationResult *measured, VdInfo *ret_info,
+                             GError **error);
 void vd_info_clear(VdInfo *info);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VdInfo, vd_info_clear)

@@ -114,7 +114,7 @@ static gboolean check_file(VdDisk *disk, VdImage *image, GError **error)
 static gboolean check_state(VdDisk *disk, VdHandle *handle, GError **error)
 {
   if (disk->attachment == NULL)
-    return TRUE;
+    return vd_manager_is_idle(disk, error);
   if (handle->attacher) {
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_BAD_COMMAND,
                 "%s was attached through this handle already", disk->display);

@@ -403,6 +403,39 @@ VdChain *vd_manager_find_chain_finish(VdManager *self, GAsyncResult *result, GEr
   return g_task_propagate_pointer(G_TASK(result), error);
 }
 
+/* Whether child would be its own ancestor. */
+
+void vd_manager_check_cycle_async(VdManager *self, VdIdentity *identity, VdImage *child,
+                                  const VdFacts *child_facts, VdImage *parent, const VdFacts *parent_facts,
+                                  GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+{
+  const VdRights rights = {.version = 1, .ignore_parent_timestamp = TRUE};
+  GTask *task = search_new(self, identity, child, child_facts, &rights, cancellable, callback, user_data);
+  Search *search = g_task_get_task_data(task);
+
+  search->chain = vd_chain_new(FALSE);
+  g_ptr_array_add(search->chain->images, vd_image_ref(parent));
+  search->chain->head = *parent_facts;
+  search->chain->has_head = TRUE;
+  look_for_parent(task);
+}
+
+/* An ancestor that is not to be found is no cycle yet, and hinders nobody in mending a chain from its leaf.
+ */
+gboolean vd_manager_check_cycle_finish(VdManager *self, GAsyncResult *result, GError **error)
+{
+  g_autoptr(GError) failure = NULL;
+  VdChain *chain = g_task_propagate_pointer(G_TASK(result), &failure);
+
+  vd_chain_free(chain);
+  if (failure == NULL ||
+      (!is_ours(failure) &&
+       !g_error_matches(failure, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_DIFFERENCING_CHAIN_CYCLE_DETECTED)))
+    return TRUE;
+  g_propagate_error(error, g_steal_pointer(&failure));
+  return FALSE;
+}
+
 /* AddVirtualDiskParent */
 
 static void on_parent_added(GObject *source, GAsyncResult *result, gpointer user_data)

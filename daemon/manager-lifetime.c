@@ -40,6 +40,7 @@ void vd_manager_owner_gone(VdManager *self, const char *bus_name)
   GHashTableIter iter;
   gpointer value;
 
+  vd_jobs_owner_gone(self->jobs, bus_name);
   g_hash_table_iter_init(&iter, self->handles);
   while (g_hash_table_iter_next(&iter, NULL, &value))
     if (g_strcmp0(((VdHandle *)value)->owner->bus_name, bus_name) == 0)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "attach/mounts.h"
+#include "jobs/job.h"
 #include "manager.h"
 #include "store/runstate.h"
 
@@ -13,6 +14,7 @@ struct _VdManager {
   VdSource source;
   VdWorkerClient *worker;
   VdPathMap *path_map;
+  VdJobs *jobs;
   GHashTable *disks;         /* ImageKey* -> VdDisk* (owned) */
   GHashTable *handles;       /* id -> VdHandle* (owned) */
   VdMountWatch *mount_watch; /* while a disk wants detach-on-unmount */
@@ -46,6 +48,21 @@ VdChain *vd_manager_find_chain_finish(VdManager *self, GAsyncResult *result, GEr
  * this use; may_be_parent: nor open or attached by itself. */
 gboolean vd_manager_may_use(VdManager *self, const VdImage *image, gboolean write, GError **error);
 gboolean vd_manager_may_be_parent(VdManager *self, const VdImage *image, gboolean write, GError **error);
+
+/* The ancestors of parent, as far as they can be found. Errors: VHD_DIFFERENCING_CHAIN_CYCLE_DETECTED (child
+ * is one of them). */
+void vd_manager_check_cycle_async(VdManager *self, VdIdentity *identity, VdImage *child,
+                                  const VdFacts *child_facts, VdImage *parent, const VdFacts *parent_facts,
+                                  GCancellable *cancellable, GAsyncReadyCallback callback,
+                                  gpointer user_data);
+gboolean vd_manager_check_cycle_finish(VdManager *self, GAsyncResult *result, GError **error);
+
+/* manager-operate.c */
+/* Errors: VHD_INVALID_STATE (an operation is under way). */
+gboolean vd_manager_is_idle(const VdDisk *disk, GError **error);
+/* FALSE: nothing is under way. Else the handle is closed when that has ended, and task with it; one that goes
+ * on without its caller is not waited for. */
+gboolean vd_manager_close_later(VdManager *self, VdHandle *handle, GTask *task);
 
 /* manager-contents.c */
 /* File systems and partitions of a disk that has just got its device (path, name, number), where they could

@@ -207,4 +207,7 @@ void vd_manager_restore(VdManager *self, const char *bus_id)
       undo_device(g_ptr_array_steal_index_fast(devices, i - 1));
   }
   vd_manager_watch_mounts(self);
+  /* Without a bus there is nobody to tell. */
+  if (bus_id != NULL)
+    vd_jobs_restore(self->jobs);
 }

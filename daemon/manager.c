@@ -38,6 +38,7 @@ static void vd_manager_finalize(GObject *object)
   g_clear_pointer(&self->disks, g_hash_table_unref);
   g_clear_pointer(&self->worker, vd_worker_client_unref);
   g_clear_pointer(&self->path_map, vd_path_map_free);
+  g_clear_object(&self->jobs);
   g_free(self->rundir);
   g_free(self->statedir);
   g_free(self->instance);
@@ -85,6 +86,7 @@ VdManager *vd_manager_new(const VdManagerConfig *config)
   self->worker = vd_worker_client_ref(config->worker);
   self->path_map = config->path_map != NULL ? config->path_map : vd_path_map_new();
   self->instance = name_instance(config->rundir);
+  self->jobs = vd_jobs_new(config->rundir);
   return self;
 }
 
@@ -143,7 +145,7 @@ VdHandle *vd_manager_get_handle(VdManager *self, const char *id)
 {
   VdHandle *handle = g_hash_table_lookup(self->handles, id);
 
-  return handle != NULL && !handle->opening ? handle : NULL;
+  return handle != NULL && !handle->opening && !handle->leaving ? handle : NULL;
 }
 
 /* find */
@@ -452,6 +454,8 @@ void vd_manager_close_async(VdManager *self, VdHandle *handle, GAsyncReadyCallba
   g_autoptr(GTask) task = g_task_new(self, NULL, callback, user_data);
   g_autoptr(VdDisk) disk = vd_disk_ref(handle->disk);
 
+  if (vd_manager_close_later(self, handle, task))
+    return;
   vd_manager_remove_handle(self, handle);
   if (disk->attachment == NULL) {
     vd_manager_collect(self, disk);

@@ -12,6 +12,8 @@ static void call_free(VdCall *call)
   vd_charge_free(call->request);
   g_clear_pointer(&call->identity, vd_identity_unref);
   g_clear_pointer(&call->handle, vd_handle_unref);
+  g_clear_object(&call->job);
+  g_clear_pointer(&call->operation.data, g_bytes_unref);
   g_clear_pointer(&call->disk, vd_disk_unref);
   g_clear_pointer(&call->image, vd_image_unref);
   g_clear_pointer(&call->parameters, g_variant_unref);
@@ -39,24 +41,43 @@ static char *presentable(const char *message)
   return vd_text_to_display(bounded);
 }
 
-/* The one way out for failures: what is not ours becomes Internal, and each failure is logged here, once. */
+/* What is not ours becomes Internal. */
+static VirtdiskError code_of(const GError *error)
+{
+  if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
+    return VIRTDISK_ERROR_OPERATION_ABORTED;
+  return error->domain == VIRTDISK_ERROR ? (VirtdiskError)error->code : VIRTDISK_ERROR_INTERNAL;
+}
+
+static char *with_number(const char *text, VirtdiskError code)
+{
+  return g_strdup_printf("%s (%s, %u)", text, virtdisk_error_win32_name(code), virtdisk_error_to_win32(code));
+}
+
+char *vd_call_describe_error(const GError *error, VirtdiskError *ret_code)
+{
+  g_autofree char *text = presentable(error->message);
+
+  *ret_code = code_of(error);
+  return with_number(text, *ret_code);
+}
+
+/* The one way out for failures; each is logged here, once. */
 void vd_call_fail(VdCall *call, GError *error)
 {
   g_autoptr(GError) owned = error;
-  VirtdiskError code = owned->domain == VIRTDISK_ERROR ? (VirtdiskError)owned->code : VIRTDISK_ERROR_INTERNAL;
+  VirtdiskError code = code_of(owned);
   g_autofree char *uid = NULL;
   g_autofree char *text = presentable(owned->message);
+  g_autofree char *told = with_number(text, code);
 
-  if (g_error_matches(owned, G_IO_ERROR, G_IO_ERROR_CANCELLED))
-    code = VIRTDISK_ERROR_OPERATION_ABORTED;
   uid = g_strdup_printf("%u", call->identity != NULL ? (guint)call->identity->uid : (guint)VD_UID_INVALID);
   g_log_structured(G_LOG_DOMAIN, code == VIRTDISK_ERROR_INTERNAL ? G_LOG_LEVEL_WARNING : G_LOG_LEVEL_INFO,
                    VD_LOG_UID, uid, VD_LOG_ERROR, virtdisk_error_to_dbus_name(code), "MESSAGE",
                    "%s refused to uid %s (%s): %s", call->rule != NULL ? call->rule->method : "call", uid,
                    virtdisk_error_to_dbus_name(code), text);
-  g_dbus_method_invocation_return_error(g_steal_pointer(&call->invocation), VIRTDISK_ERROR, code,
-                                        "%s (%s, %u)", text, virtdisk_error_win32_name(code),
-                                        virtdisk_error_to_win32(code));
+  g_dbus_method_invocation_return_error_literal(g_steal_pointer(&call->invocation), VIRTDISK_ERROR, code,
+                                                told);
   call_free(call);
 }
 
@@ -117,9 +138,30 @@ static gboolean take_handle(VdCall *call, GError **error)
   return TRUE;
 }
 
+static gboolean take_job(VdCall *call, GError **error)
+{
+  const char *path = g_dbus_method_invocation_get_object_path(call->invocation);
+  VdJob *job = NULL;
+
+  if (g_str_has_prefix(path, VD_JOB_PATH_PREFIX))
+    job = vd_jobs_find(vd_manager_get_jobs(call->service->manager), path + strlen(VD_JOB_PATH_PREFIX));
+  if (job == NULL) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_FOUND, "%s is not a job", path);
+    return FALSE;
+  }
+  if (job->uid != call->identity->uid && call->rule->actions[0] == NULL) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED, "%s is another user's job", path);
+    return FALSE;
+  }
+  call->job = g_object_ref(job);
+  return TRUE;
+}
+
 static gboolean pass_rule(VdCall *call, GError **error)
 {
   if (call->rule->may == VD_MAY_OWNER && !take_handle(call, error))
+    return FALSE;
+  if (call->rule->may == VD_MAY_JOB_OWNER && !take_job(call, error))
     return FALSE;
   if (!call->rule->counted)
     return TRUE;
@@ -143,7 +185,8 @@ static void on_caller_known(GObject *source, GAsyncResult *result, gpointer user
 
 static const VdMethod *find_method(const char *interface, const char *method)
 {
-  const VdMethod *const tables[] = {vd_manager_methods, vd_handle_methods};
+  const VdMethod *const tables[] = {vd_manager_methods, vd_handle_methods, vd_operation_methods,
+                                    vd_set_info_methods, vd_job_methods};
 
   for (gsize t = 0; t < G_N_ELEMENTS(tables); t++)
     for (const VdMethod *row = tables[t]; row->method != NULL; row++)

@@ -9,6 +9,7 @@
 #include "auth/rules.h"
 #include "bus/options.h"
 #include "bus/service.h"
+#include "manager-operate.h"
 
 typedef struct VdCall VdCall;
 
@@ -49,6 +50,7 @@ struct VdCall {
   GPtrArray *arena; /* strings of the arguments */
 
   VdHandle *handle; /* rule OWNER: the handle called */
+  VdJob *job;       /* rule JOB_OWNER: the job called */
   VdDisk *disk;
   VdImage *image;
   VdOpenParams open;
@@ -57,10 +59,23 @@ struct VdCall {
   VdAttachParams attach;
   VdCreateParams create;
   struct {
-    gboolean force, when_idle, read_only, repair;
-    guint32 provider_flags, version;
+    gboolean force, when_idle, read_only, repair, file_systems;
+    guint32 provider_flags, version, reserved;
     guint32 sector_size;
   } option;
+  struct {
+    const char *token;
+    gboolean async, detached;
+  } job_options; /* bus/operations.h */
+  VdOperation operation;
+  struct {
+    gboolean has_depth, has_source, has_target;
+    guint32 depth;
+  } merge;
+  struct {
+    gboolean has_path, has_value;
+    const char *guid;
+  } set_info;
   VdDetachMode detach_mode;
   const char *path; /* the path argument */
   char *session;
@@ -80,6 +95,12 @@ extern const VdMethod vd_manager_methods[];
 void vd_call_perform_check(VdCall *call);
 void vd_call_perform_create(VdCall *call);
 extern const VdMethod vd_handle_methods[];
+extern const VdMethod vd_operation_methods[]; /* of handles too: operations.c */
+extern const VdMethod vd_set_info_methods[];  /* and set-info.c */
+extern const VdMethod vd_job_methods[];
+
+/* What a caller is told of error, and under which name. (transfer full) */
+char *vd_call_describe_error(const GError *error, VirtdiskError *ret_code);
 
 /* service.c */
 char *vd_bus_service_disk_path(VdDisk *disk);

@@ -58,6 +58,13 @@ GDBusInterfaceSkeleton *vd_gated_manager_new(VdBusService *service)
   return skeleton;
 }
 
+DEFINE_GATED(VdDBusJob, job, VD_DBUS_TYPE_JOB_SKELETON)
+
+GDBusInterfaceSkeleton *vd_gated_job_new(VdBusService *service)
+{
+  return vd_gated_job_create(service);
+}
+
 /* Handles: whatever name below their path is called, the call is dispatched, so that a handle which was
  * closed and one which is somebody else's are answered alike. Nobody is told which there are. */
 

@@ -9,5 +9,6 @@
 #include "bus/service.h"
 
 GDBusInterfaceSkeleton *vd_gated_manager_new(VdBusService *service);
+GDBusInterfaceSkeleton *vd_gated_job_new(VdBusService *service);
 /* All handles, those to come too -> number for g_dbus_connection_unregister_subtree(), or 0. */
 guint vd_gated_register_handles(VdBusService *service, GError **error);

@@ -193,6 +193,19 @@ static GVariant *info_to_variant(const VdInfo *info)
   return g_variant_builder_end(&b);
 }
 
+static void on_measured(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  VdCall *call = user_data;
+  VdInfo info = {.version = call->option.version};
+  GError *error = NULL;
+  g_autoptr(VdOperationResult) got = vd_manager_operate_finish(VD_MANAGER(source), result, &error);
+
+  if (got == NULL || !vd_info_of_measured(call->handle, got, &info, &error))
+    vd_call_fail(call, error);
+  else
+    vd_call_return(call, g_variant_new("(@a{sv})", info_to_variant(&info)));
+}
+
 static void perform_get_info(VdCall *call)
 {
   g_autoptr(GVariant) options = NULL;
@@ -201,7 +214,12 @@ static void perform_get_info(VdCall *call)
   GError *error = NULL;
 
   g_variant_get(call->parameters, "(u@a{sv})", &version, &options);
-  if (!no_options(call, options, &error) || !vd_info_get(call->handle, version, &info, &error))
+  call->option.version = version;
+  call->operation.kind = VD_OPERATION_MEASURE;
+  if (no_options(call, options, &error) && vd_info_needs_measure(call->handle, version))
+    vd_manager_operate_async(call->service->manager, call->identity, call->handle, &call->operation, NULL,
+                             call->cancellable, on_measured, call);
+  else if (error != NULL || !vd_info_get(call->handle, version, &info, &error))
     vd_call_fail(call, error);
   else
     vd_call_return(call, g_variant_new("(@a{sv})", info_to_variant(&info)));

@@ -4,6 +4,7 @@
 #include "bus/call.h"
 #include "bus/descriptors.h"
 #include "bus/gated.h"
+#include "bus/job-object.h"
 #include "names.h"
 #include "vd-dbus.h"
 
@@ -203,6 +204,7 @@ VdBusService *vd_bus_service_new(GDBusConnection *connection, VdManager *manager
       connection, LOGIND_NAME, LOGIND_MANAGER, "SessionRemoved", LOGIND_PATH, NULL, G_DBUS_SIGNAL_FLAGS_NONE,
       on_session_removed, self, NULL);
   take_over(self);
+  vd_job_objects_connect(self);
   g_dbus_object_manager_server_set_connection(self->objects, connection);
   return self;
 }
@@ -212,6 +214,7 @@ void vd_bus_service_free(VdBusService *self)
   if (self == NULL)
     return;
   g_signal_handlers_disconnect_by_data(self->manager, self);
+  vd_job_objects_disconnect(self);
   g_dbus_connection_remove_filter(self->connection, self->descriptors);
   if (self->session_watch != 0)
     g_dbus_connection_signal_unsubscribe(self->connection, self->session_watch);

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * An operation on a handle, from its begin to its end: while it is under way the disk is marked, so that
+ * nobody else begins one or attaches, and the handle stays in its table, with its locks, whoever leaves.
+ */
+#include "operate-private.h"
+#include "util/offload.h"
+
+void vd_operation_result_free(VdOperationResult *self)
+{
+  if (self == NULL)
+    return;
+  g_clear_pointer(&self->data, g_bytes_unref);
+  g_free(self);
+}
+
+VdJobs *vd_manager_get_jobs(VdManager *self)
+{
+  return self->jobs;
+}
+
+static void operate_free(gpointer data)
+{
+  Operate *o = data;
+
+  if (o->parent_locked)
+    vd_image_unlock(o->parent);
+  g_clear_pointer(&o->parent, vd_image_unref);
+  g_clear_pointer(&o->handle, vd_handle_unref);
+  g_clear_pointer(&o->identity, vd_identity_unref);
+  g_clear_pointer(&o->data, g_bytes_unref);
+  g_clear_pointer(&o->result, vd_operation_result_free);
+  g_clear_pointer(&o->closers, g_ptr_array_unref);
+  g_clear_object(&o->job);
+  g_free(o->child_facts);
+  g_free(o->parent_facts);
+  g_free(o->path);
+  g_free(o->program);
+  g_free(o->user_argument);
+  g_free(o->fds);
+  g_free(o);
+}
+
+static gboolean check_state(const VdHandle *handle, VdOperationKind kind, GError **error)
+{
+  const VdDisk *disk = handle->disk;
+  const VdDiskAttachment *a = disk->attachment;
+
+  if (handle->closed || handle->leaving) {
+    g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_HANDLE, "the handle is closed");
+    return FALSE;
+  }
+  if (!vd_manager_is_idle(disk, error))
+    return FALSE;
+  if (a != NULL && (vd_operate_writes(kind) || !a->plan.read_only || a->device == NULL))
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE, "%s is attached: detach it first",
+                disk->display);
+  else if (handle->image == NULL)
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE,
+                "the service was restarted after this handle was opened: open %s again", disk->display);
+  else if (handle->adding_parent)
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE, "%s is being given a parent",
+                disk->display);
+  else
+    return TRUE;
+  return FALSE;
+}
+
+gboolean vd_manager_is_idle(const VdDisk *disk, GError **error)
+{
+  if (disk->operation == NULL)
+    return TRUE;
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE, "%s is being %s", disk->display,
+              disk->operation);
+  return FALSE;
+}
+
+gboolean vd_manager_may_operate(VdManager *self, VdHandle *handle, const VdOperation *op, GError **error)
+{
+  return check_state(handle, op->kind, error) && vd_operate_check(handle, op, error);
+}
+
+/* The end */
+
+static void on_left(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GPtrArray) closers = user_data;
+
+  vd_manager_close_finish(VD_MANAGER(source), result, NULL);
+  for (guint i = 0; i < closers->len; i++)
+    g_task_return_boolean(g_ptr_array_index(closers, i), TRUE);
+}
+
+/* Who waits is told when the disk can be used again. */
+static void release(VdManager *self, Operate *o)
+{
+  o->handle->disk->operation = NULL;
+  o->handle->operate = NULL;
+  if (o->handle->leaving && !o->handle->closed)
+    vd_manager_close_async(self, o->handle, on_left, g_steal_pointer(&o->closers));
+}
+
+static void finish(GTask *owned, GError *error)
+{
+  g_autoptr(GTask) task = owned;
+  Operate *o = g_task_get_task_data(task);
+
+  if (o->parent_locked)
+    vd_image_unlock(o->parent);
+  o->parent_locked = FALSE;
+  release(o->manager, o);
+  if (error != NULL)
+    g_task_return_error(task, error);
+  else
+    g_task_return_pointer(task, g_steal_pointer(&o->result), (GDestroyNotify)vd_operation_result_free);
+}
+
+/* What the handle knows of the chain is from before. */
+static void forget_chain(VdHandle *handle)
+{
+  handle->rights.flags |= VIRTDISK_OPEN_NO_PARENTS;
+  if (handle->chain == NULL)
+    return;
+  vd_chain_unlock(handle->chain);
+  g_clear_pointer(&handle->chain, vd_chain_free);
+}
+
+static gboolean changes_chain(VdOperationKind kind)
+{
+  return kind == VD_OPERATION_SET_PARENT || kind == VD_OPERATION_SET_LOCATOR || kind == VD_OPERATION_MERGE;
+}
+
+typedef struct {
+  GTask *task;   /* owned */
+  GError *error; /* of the work */
+} Ended;
+
+static void on_probed_anew(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autofree Ended *ended = user_data;
+  Operate *o = g_task_get_task_data(ended->task);
+  g_autoptr(GError) error = NULL;
+  g_autofree VdFacts *facts = vd_worker_probe_finish(o->manager->worker, result, &error);
+
+  if (facts != NULL)
+    o->handle->disk->facts = *facts;
+  if (facts != NULL && o->result != NULL)
+    o->result->size = facts->virtual_size;
+  else
+    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s after it was %s: %s",
+                     o->handle->disk->display, vd_operate_describe(o->op.kind), error->message);
+  /* A failure of the work itself says more. */
+  if (facts == NULL && ended->error == NULL)
+    ended->error = g_steal_pointer(&error);
+  if (ended->error == NULL && changes_chain(o->op.kind))
+    forget_chain(o->handle);
+  finish(ended->task, ended->error);
+}
+
+static void on_worked(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  GTask *task = user_data;
+  Operate *o = g_task_get_task_data(task);
+  Ended *ended;
+  GError *error = NULL;
+
+  g_task_propagate_boolean(G_TASK(result), &error);
+  if (!vd_operate_writes(o->op.kind)) {
+    finish(task, error);
+    return;
+  }
+  /* Also after a failure: it may have got somewhere. */
+  ended = g_new(Ended, 1);
+  *ended = (Ended){task, error};
+  vd_worker_probe_async(o->manager->worker, o->identity->uid, o->handle->image->fd,
+                        o->handle->disk->device_id, TRUE, NULL, on_probed_anew, ended);
+}
+
+/* The way there */
+
+static void on_prepared(GTask *task, GError *error)
+{
+  Operate *o = g_task_get_task_data(task);
+  g_autoptr(GTask) working = NULL;
+
+  if (error == NULL && g_cancellable_is_cancelled(g_task_get_cancellable(task)))
+    error =
+        g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_OPERATION_ABORTED, "the operation was cancelled");
+  if (error != NULL) {
+    finish(task, error);
+    return;
+  }
+  vd_operate_fill(o);
+  working = g_task_new(NULL, g_task_get_cancellable(task), on_worked, task);
+  g_task_set_check_cancellable(working, FALSE);
+  g_task_set_task_data(working, o, NULL);
+  vd_offload(working, vd_operate_in_thread);
+}
+
+static Operate *operate_new(VdManager *self, VdIdentity *identity, VdHandle *handle, const VdOperation *op,
+                            VdJob *job)
+{
+  Operate *o = g_new0(Operate, 1);
+
+  o->manager = self;
+  o->identity = vd_identity_ref(identity);
+  o->handle = vd_handle_ref(handle);
+  o->op = *op;
+  o->op.path = o->path = g_strdup(op->path);
+  o->op.data = o->data = op->data != NULL ? g_bytes_ref(op->data) : NULL;
+  o->job = job != NULL ? g_object_ref(job) : NULL;
+  o->program = g_strdup(vd_worker_client_get_program(self->worker));
+  o->user_argument = g_strdup(vd_worker_client_get_user_argument(self->worker));
+  o->virtual_size = handle->disk->facts.virtual_size;
+  o->closers = g_ptr_array_new_with_free_func(g_object_unref);
+  return o;
+}
+
+void vd_manager_operate_async(VdManager *self, VdIdentity *identity, VdHandle *handle, const VdOperation *op,
+                              VdJob *job, GCancellable *cancellable, GAsyncReadyCallback callback,
+                              gpointer user_data)
+{
+  GTask *task = g_task_new(self, cancellable, callback, user_data);
+  Operate *o = operate_new(self, identity, handle, op, job);
+  GError *error = NULL;
+
+  /* What was done is told as done. */
+  g_task_set_check_cancellable(task, FALSE);
+  g_task_set_task_data(task, o, operate_free);
+  if (!vd_manager_may_operate(self, handle, op, &error)) {
+    g_task_return_error(task, error);
+    g_object_unref(task);
+    return;
+  }
+  handle->disk->operation = vd_operate_describe(op->kind);
+  handle->operate = o;
+  if (op->kind == VD_OPERATION_SET_PARENT || op->kind == VD_OPERATION_SET_LOCATOR)
+    vd_operate_find_parent(task, on_prepared);
+  else if (op->kind == VD_OPERATION_MERGE)
+    vd_operate_open_targets(task, on_prepared);
+  else
+    on_prepared(task, NULL);
+}
+
+VdOperationResult *vd_manager_operate_finish(VdManager *self, GAsyncResult *result, GError **error)
+{
+  return g_task_propagate_pointer(G_TASK(result), error);
+}
+
+gboolean vd_manager_close_later(VdManager *self, VdHandle *handle, GTask *task)
+{
+  Operate *o = handle->operate;
+
+  if (o == NULL)
+    return FALSE;
+  handle->leaving = TRUE;
+  if (o->job != NULL && o->job->detached) {
+    g_task_return_boolean(task, TRUE);
+    return TRUE;
+  }
+  g_ptr_array_add(o->closers, g_object_ref(task));
+  if (o->job != NULL)
+    vd_job_cancel(o->job);
+  return TRUE;
+}

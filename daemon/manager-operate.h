@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is done to an image through a handle, by a worker: checked, one at a time for each disk, with the disk
+ * detached, and its facts learnt anew afterwards. Main loop only.
+ */
+#pragma once
+
+#include "jobs/job.h"
+#include "manager.h"
+
+typedef enum {
+  VD_OPERATION_COMPACT,
+  VD_OPERATION_EXPAND,
+  VD_OPERATION_RESIZE,
+  VD_OPERATION_MERGE,
+  VD_OPERATION_SET_PARENT,  /* from a file that is looked at */
+  VD_OPERATION_SET_LOCATOR, /* as it is given */
+  VD_OPERATION_SET_IDENTIFIER,
+  VD_OPERATION_SET_PHYSICAL_SECTOR_SIZE,
+  VD_OPERATION_SET_VIRTUAL_DISK_ID,
+  VD_OPERATION_ENUMERATE_METADATA,
+  VD_OPERATION_GET_METADATA,
+  VD_OPERATION_SET_METADATA,
+  VD_OPERATION_DELETE_METADATA,
+  VD_OPERATION_MEASURE,
+  VD_N_OPERATIONS
+} VdOperationKind;
+
+/* Parameters as they came; each kind has its own. */
+typedef struct {
+  VdOperationKind kind;
+  guint32 flags;        /* COMPACT: VD_COMPACT_*; RESIZE: VirtdiskResizeFlags */
+  guint64 new_size;     /* EXPAND, RESIZE: bytes */
+  guint32 version;      /* MERGE: 1, 2 */
+  guint32 source_depth; /* MERGE: the leaf is 1 */
+  guint32 target_depth; /* MERGE */
+  guint32 child_depth;  /* SET_PARENT, SET_LOCATOR: the leaf is 1 */
+  const char *path;     /* SET_PARENT: absolute. SET_LOCATOR: or relative to the image's folder */
+  guint8 guid[16];      /* as printed: the id to be set, the item */
+  guint32 value;        /* SET_PHYSICAL_SECTOR_SIZE: bytes */
+  GBytes *data;         /* SET_METADATA */
+} VdOperation;
+
+typedef struct {
+  guint64 size, copied, given_back; /* bytes */
+  guint64 smallest_safe_size;       /* MEASURE: bytes; 0: not known */
+  guint32 fragmentation, fell_back; /* MEASURE: percent. COMPACT: file systems */
+  char note[256];                   /* plain */
+  GBytes *data;                     /* ENUMERATE (ids, 16 bytes each), GET; else NULL */
+} VdOperationResult;
+
+void vd_operation_result_free(VdOperationResult *self);
+
+/*
+ * What can be said before a job begins. Errors: INVALID_HANDLE, ACCESS_DENIED (rights of the handle),
+ * INVALID_PARAMETER, VHD_INVALID_TYPE (not for such an image), VHD_INVALID_STATE (attached, or another
+ * operation is under way).
+ */
+gboolean vd_manager_may_operate(VdManager *self, VdHandle *handle, const VdOperation *operation,
+                                GError **error);
+/*
+ * job: or NULL; told of its progress, and ended by whoever called, in callback. What it points to is copied.
+ * Errors: those of before; the worker's; of RESIZE VHD_RESIZE_WOULD_TRUNCATE_DATA,
+ * VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE, VHD_ALREADY_AT_OR_BELOW_MINIMUM_VIRTUAL_SIZE; of SET_PARENT
+ * VHD_PARENT_VHD_NOT_FOUND, VHD_PARENT_VHD_ACCESS_DENIED, VHD_CHILD_PARENT_SIZE_MISMATCH,
+ * VHD_DIFFERENCING_CHAIN_CYCLE_DETECTED, VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT.
+ */
+void vd_manager_operate_async(VdManager *self, VdIdentity *identity, VdHandle *handle,
+                              const VdOperation *operation, VdJob *job, GCancellable *cancellable,
+                              GAsyncReadyCallback callback, gpointer user_data);
+/* (transfer full) */
+VdOperationResult *vd_manager_operate_finish(VdManager *self, GAsyncResult *result, GError **error);
+
+/* (transfer none) */
+VdJobs *vd_manager_get_jobs(VdManager *self);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdOperationResult, vd_operation_result_free)

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One operation on its way: checked (operate-check.c), prepared (manager-reparent.c, manager-merge.c), worked
+ * on in a thread (operate-work.c), and ended (manager-operate.c). */
+#pragma once
+
+#include "manager-operate.h"
+#include "manager-private.h"
+#include "worker/service.h"
+
+typedef struct {
+  VdManager *manager; /* borrowed: the task has it */
+  VdIdentity *identity;
+  VdHandle *handle;
+  VdOperation op;
+  char *path;   /* op's */
+  GBytes *data; /* op's */
+  VdJob *job;   /* or NULL */
+  char *program, *user_argument;
+  guint64 virtual_size; /* bytes, before */
+  /* SET_PARENT */
+  VdImage *child;       /* whose parent is set; borrowed from the handle */
+  VdFacts *child_facts; /* owned */
+  VdImage *parent;
+  VdFacts *parent_facts;
+  gboolean parent_locked;
+  /* For the worker. */
+  VdTaskOrder order;
+  int *fds; /* borrowed from images of the handle */
+  guint n_fds, n_written;
+  VdOperationResult *result;
+  GPtrArray *closers; /* element GTask*: those who wait to close the handle */
+} Operate;
+
+/* operate-check.c */
+/* Only what the parameters and the image say; not who else uses it. */
+gboolean vd_operate_check(VdHandle *handle, const VdOperation *op, GError **error);
+gboolean vd_operate_writes(VdOperationKind kind);
+/* What is being done, in the passive. */
+const char *vd_operate_describe(VdOperationKind kind);
+/* After the smallest safe size is known: what the size is to be. */
+gboolean vd_operate_guard_size(const VdOperation *op, guint64 virtual_size, guint64 smallest,
+                               guint64 *ret_size, GError **error);
+
+/* operate-work.c */
+void vd_operate_fill(Operate *operate);
+void vd_operate_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable);
+
+/* manager-reparent.c. func(task, error): error NULL when the order is filled. Takes nothing. */
+typedef void (*VdOperateNext)(GTask *task, GError *error);
+void vd_operate_find_parent(GTask *task, VdOperateNext next);
+/* manager-merge.c */
+void vd_operate_open_targets(GTask *task, VdOperateNext next);
