@@ -181,9 +181,6 @@ static bool stream_out(Stream *self, VdFormatError *ret_error)
 
 static bool stream(Stream *self, const uint8_t *bytes, size_t length, VdFormatError *ret_error)
 {
-  static const uint8_t padding[ITEM_ALIGNMENT];
-  size_t rest = length % ITEM_ALIGNMENT == 0 ? 0 : ITEM_ALIGNMENT - length % ITEM_ALIGNMENT;
-
   for (size_t done = 0; done < length;) {
     size_t room = VD_VHDX_EDIT_PIECE - self->used, part = length - done < room ? length - done : room;
 
@@ -193,7 +190,16 @@ static bool stream(Stream *self, const uint8_t *bytes, size_t length, VdFormatEr
     if (self->used == VD_VHDX_EDIT_PIECE && !stream_out(self, ret_error))
       return false;
   }
-  return rest == 0 || stream(self, padding, rest, ret_error);
+  return true;
+}
+
+/* An item, as long as places are apart. */
+static bool stream_item(Stream *self, const uint8_t *bytes, uint32_t length, VdFormatError *ret_error)
+{
+  static const uint8_t padding[ITEM_ALIGNMENT];
+
+  return stream(self, bytes, length, ret_error) &&
+         stream(self, padding, vd_vhdx_round_up(length, ITEM_ALIGNMENT) - length, ret_error);
 }
 
 /* item: number of the one whose content is data. */
@@ -210,7 +216,7 @@ static bool stream_items(Stream *self, const VdVhdxTable *table, const VdVhdxMet
     if (i != item && !vd_vhdx_edit_read(edit, edit->vhdx.metadata.offset + before[i].offset, edit->buffer,
                                         length, ret_error))
       return false;
-    if (!stream(self, i == item ? data : edit->buffer, length, ret_error))
+    if (!stream_item(self, i == item ? data : edit->buffer, length, ret_error))
       return false;
   }
   return self->used == 0 || stream_out(self, ret_error);

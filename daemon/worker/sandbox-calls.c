@@ -41,8 +41,9 @@ static const struct {
     {"arm_fadvise64_64", PROBE | TASK}, /* libblkid jumps about; what is read back comes from the disk */
     {"io_uring_enter", SERVE | TASK},   /* the one ring there is; none can be made */
     {"recvmsg", SERVE},
-    {"sendmsg", SERVE},   /* lines: whatever else has a descriptor here is no socket */
-    {"pwrite64", WRITER}, /* files in memory, which a ring hands to a thread; the new image of a task */
+    {"sendmsg", SERVE}, /* lines: whatever else has a descriptor here is no socket */
+    /* files in memory, which a ring hands to a thread; the new image of a task, and what it has to tell */
+    {"pwrite64", WRITER | TASK},
     {"fdatasync", SERVE | TASK}, /* the same, durable */
     {"fsync", TASK},             /* with its name */
     {"fallocate", TASK},         /* and takes its space */
