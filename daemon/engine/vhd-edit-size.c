@@ -152,10 +152,10 @@ static bool lay_out(Growth *self, VdFormatError *ret_error)
         "the VHD's table at %" PRIu64 " cannot grow: its header is behind it", sparse->table_offset);
   for (uint32_t block = 0; block < edit->shape.blocks; block++)
     n += is_in_the_way(self, block);
-  self->stride = position(self, block_length(self)) - position(self, 0);
   self->trailer = edit->trailer;
   if (n > 0 || self->table_end > edit->trailer) {
     self->next = position(self, self->table_end > edit->trailer ? self->table_end : edit->trailer);
+    self->stride = position(self, self->next + block_length(self)) - self->next;
     self->trailer = self->next + n * self->stride;
   }
   self->first = self->next;

@@ -147,7 +147,8 @@ static void check_entries(Check *self)
 /* In the order of the file: overlaps, and the gaps between that no structure fills. */
 static void check_space(Check *self)
 {
-  uint64_t whole = (uint64_t)self->shape.bitmap_length + self->shape.block_size, end = 0, leaked = 0;
+  uint64_t whole = (uint64_t)self->shape.bitmap_length + self->shape.block_size;
+  uint64_t end = 0, leaked = 0, previous_end = 0;
 
   for (unsigned i = 0; i < self->shape.n_ranges; i++)
     if (self->shape.ranges[i].offset + self->shape.ranges[i].length > end)
@@ -156,12 +157,13 @@ static void check_space(Check *self)
   for (uint32_t i = 0; i < self->n_sectors; i++) {
     uint64_t begin = (uint64_t)self->sectors[i] * SECTOR;
 
-    if (i > 0 && begin < end)
+    if (begin < previous_end)
       vd_checker_say(&self->checker, VD_FAULT_SERIOUS, VD_CANNOT_REPAIR, begin, "block_allocation_table",
                      "VHD block at offset %" PRIu64 " lies within another one, which ends at %" PRIu64, begin,
-                     end);
+                     previous_end);
     else if (begin >= end + whole)
       leaked += begin - end;
+    previous_end = begin + whole;
     end = begin + whole > end ? begin + whole : end;
   }
   if (self->shape.space_end >= end + whole)
