@@ -15,11 +15,9 @@
 /* "VHDX differencing 2 MiB", whatever the parent has. */
 #define VHDX_CHILD_BLOCK (2u * MIB)
 
-/* Sets, persistent memory and change tracking of the parent: nothing here has them. A parent that is not
- * there cannot tell its size. */
+/* Sets, persistent memory and change tracking of the parent: nothing here has them. */
 #define CREATE_FLAGS_UNSUPPORTED                                                                             \
-  (VIRTDISK_CREATE_DO_NOT_COPY_METADATA_FROM_PARENT | VIRTDISK_CREATE_CREATE_BACKING_STORAGE |               \
-   VIRTDISK_CREATE_USE_CHANGE_TRACKING_SOURCE_LIMIT |                                                        \
+  (VIRTDISK_CREATE_CREATE_BACKING_STORAGE | VIRTDISK_CREATE_USE_CHANGE_TRACKING_SOURCE_LIMIT |               \
    VIRTDISK_CREATE_PRESERVE_PARENT_CHANGE_TRACKING_STATE |                                                   \
    VIRTDISK_CREATE_VHD_SET_USE_ORIGINAL_BACKING_STORAGE | VIRTDISK_CREATE_PMEM_COMPATIBLE)
 
@@ -57,10 +55,10 @@ static gboolean check_version(const VdCreateParams *p, GError **error)
 {
   if (p->version != 1 && p->version != 2)
     return invalid(error, "version is not 1 or 2");
-  if (p->version == 1 &&
-      (p->has_physical_sector_size || p->has_open_flags || p->has_parent_type || p->has_resiliency_guid))
-    return invalid(error, "physical-sector-size, open-flags, parent-device-id, parent-vendor-id and "
-                          "resiliency-guid belong to version 2");
+  if (p->version == 1 && (p->has_physical_sector_size || p->has_open_flags || p->has_parent_type ||
+                          p->has_source_type || p->has_resiliency_guid))
+    return invalid(error, "physical-sector-size, open-flags, parent-device-id, parent-vendor-id, "
+                          "source-device-id, source-vendor-id and resiliency-guid belong to version 2");
   if (p->version == 2 && p->mask != VIRTDISK_ACCESS_NONE)
     return invalid(error, "the access mask must be 0 with version 2");
   if (p->version == 1 && p->sector_size != 0 && p->sector_size != SECTOR)
@@ -72,7 +70,8 @@ static gboolean check_version(const VdCreateParams *p, GError **error)
 
 static gboolean check_format(guint32 device_id, GError **error)
 {
-  if (device_id == VIRTDISK_DEVICE_VHD || device_id == VIRTDISK_DEVICE_VHDX)
+  if (device_id == VIRTDISK_DEVICE_VHD || device_id == VIRTDISK_DEVICE_VHDX ||
+      device_id == VIRTDISK_DEVICE_RAW)
     return TRUE;
   g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED, "images of format %s are not created",
               vd_device_id_to_format(device_id));
@@ -82,22 +81,26 @@ static gboolean check_format(guint32 device_id, GError **error)
 static gboolean check_sectors(const VdCreateParams *p, gboolean vhdx, GError **error)
 {
   if (p->sector_size != 0 && p->sector_size != SECTOR && !(vhdx && p->sector_size == SECTOR_4K))
-    return invalid(error, vhdx ? "sector-size is not 512 or 4096" : "sector-size of a VHD is 512");
+    return invalid(error,
+                   vhdx ? "sector-size is not 512 or 4096" : "sector-size of a VHD or raw image is 512");
   if (p->physical_sector_size != 0 && p->physical_sector_size != SECTOR &&
       !(vhdx && p->physical_sector_size == SECTOR_4K))
-    return invalid(error,
-                   vhdx ? "physical-sector-size is not 512 or 4096" : "physical-sector-size of a VHD is 512");
+    return invalid(error, vhdx ? "physical-sector-size is not 512 or 4096"
+                               : "physical-sector-size of a VHD or raw image is 512");
   if (p->physical_sector_size != 0 && p->physical_sector_size < p->sector_size)
     return invalid(error, "physical-sector-size is less than sector-size");
   return TRUE;
 }
 
-static gboolean check_block(const VdCreateParams *p, gboolean vhdx, GError **error)
+static gboolean check_block(const VdCreateParams *p, guint32 device_id, GError **error)
 {
+  gboolean vhdx = device_id == VIRTDISK_DEVICE_VHDX;
   guint32 size = p->block_size;
 
   if (size == 0)
     return TRUE;
+  if (device_id == VIRTDISK_DEVICE_RAW)
+    return invalid(error, "block-size of a raw image is 0");
   if (!vhdx && is_fixed(p))
     return invalid(error, "block-size of a fixed VHD is 0");
   if (!vhdx && size != VHD_SMALL_BLOCK && size != VHD_BLOCK)
@@ -107,24 +110,61 @@ static gboolean check_block(const VdCreateParams *p, gboolean vhdx, GError **err
   return TRUE;
 }
 
-static gboolean check_size(const VdCreateParams *p, gboolean vhdx, GError **error)
+/* Bytes. */
+static guint64 smallest_size(guint32 device_id)
 {
-  guint64 largest = vhdx ? VD_MAX_VIRTUAL_SIZE : VD_CREATE_MAX_VHD_SIZE;
+  return device_id == VIRTDISK_DEVICE_RAW ? SECTOR : VD_CREATE_MIN_SIZE;
+}
 
-  if (p->parent_path != NULL && p->maximum_size != 0)
-    return invalid(error, "maximum_size must be 0 with a parent: the child has its size");
-  if (p->parent_path != NULL)
-    return TRUE;
-  if (p->maximum_size < VD_CREATE_MIN_SIZE)
-    return invalid(error, "maximum_size is less than 3145728 bytes (3 MiB)");
-  if (p->maximum_size % (p->sector_size != 0 ? p->sector_size : SECTOR) != 0)
-    return invalid(error, "maximum_size is not a multiple of sector-size");
-  if (p->maximum_size <= largest)
+static gboolean is_possible_size(guint64 size, guint32 device_id, GError **error)
+{
+  guint64 largest = device_id == VIRTDISK_DEVICE_VHDX  ? VD_MAX_VIRTUAL_SIZE
+                    : device_id == VIRTDISK_DEVICE_VHD ? VD_CREATE_MAX_VHD_SIZE
+                                                       : VD_MAX_RAW_SIZE;
+
+  if (size <= largest)
     return TRUE;
   g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_SIZE,
-              "maximum_size %" G_GUINT64_FORMAT " is more than a %s can have (%" G_GUINT64_FORMAT " bytes)",
-              p->maximum_size, vhdx ? "VHDX" : "VHD", largest);
+              "%" G_GUINT64_FORMAT " bytes are more than an image of format %s can have (%" G_GUINT64_FORMAT
+              ")",
+              size, vd_device_id_to_format(device_id), largest);
   return FALSE;
+}
+
+static gboolean check_size(const VdCreateParams *p, guint32 device_id, GError **error)
+{
+  if (p->parent_path != NULL && p->maximum_size != 0)
+    return invalid(error, "maximum_size must be 0 with a parent: the child has its size");
+  if (p->parent_path != NULL || (p->source_path != NULL && p->maximum_size == 0))
+    return TRUE;
+  if (p->maximum_size < smallest_size(device_id))
+    return invalid(error, device_id == VIRTDISK_DEVICE_RAW
+                              ? "maximum_size is less than 512 bytes"
+                              : "maximum_size is less than 3145728 bytes (3 MiB)");
+  if (p->maximum_size % (p->sector_size != 0 ? p->sector_size : SECTOR) != 0)
+    return invalid(error, "maximum_size is not a multiple of sector-size");
+  return is_possible_size(p->maximum_size, device_id, error);
+}
+
+static gboolean check_source(const VdCreateParams *p, GError **error)
+{
+  if (p->source_path == NULL && p->has_source_type)
+    return invalid(error, "source-device-id and source-vendor-id need source-path");
+  if (p->source_path == NULL && p->verify)
+    return invalid(error, "verify needs source-path");
+  if (p->source_path == NULL)
+    return TRUE;
+  if (p->parent_path != NULL)
+    return invalid(error, "parent-path and source-path exclude each other");
+  return p->source_path[0] == '/' ? TRUE : invalid(error, "source-path is not absolute");
+}
+
+static gboolean check_owner(const VdCreateParams *p, GError **error)
+{
+  if ((p->has_owner_uid && p->owner_uid == G_MAXUINT32) || (p->has_owner_gid && p->owner_gid == G_MAXUINT32))
+    return invalid(error, "owner-uid or owner-gid is nobody's number");
+  return !p->has_mode || (p->mode & ~0777u) == 0 ? TRUE
+                                                 : invalid(error, "mode has other bits than permissions");
 }
 
 static gboolean check_parent(const VdCreateParams *p, guint32 device_id, GError **error)
@@ -134,6 +174,8 @@ static gboolean check_parent(const VdCreateParams *p, guint32 device_id, GError 
   if (p->parent_path == NULL)
     return p->has_parent_type ? invalid(error, "parent-device-id and parent-vendor-id need parent-path")
                               : TRUE;
+  if (device_id == VIRTDISK_DEVICE_RAW)
+    return invalid(error, "raw images have no parents");
   if (is_fixed(p))
     return invalid(error, "FULL_PHYSICAL_ALLOCATION and parent-path exclude each other");
   if (p->parent_path[0] != '/')
@@ -213,7 +255,8 @@ gboolean vd_create_check(const VdCreateParams *p, const char *path, VdCreateSpec
   vhdx = device_id == VIRTDISK_DEVICE_VHDX;
   fill_open(p, device_id, ret_open);
   if (!vd_access_open(ret_open, path, &device_id, ret_rights, error) || !check_sectors(p, vhdx, error) ||
-      !check_block(p, vhdx, error) || !check_parent(p, device_id, error) || !check_size(p, vhdx, error))
+      !check_block(p, device_id, error) || !check_parent(p, device_id, error) || !check_source(p, error) ||
+      !check_owner(p, error) || !check_size(p, device_id, error))
     return FALSE;
   *ret_spec = (VdCreateSpec){
       .device_id = device_id,
@@ -283,10 +326,49 @@ gboolean vd_create_from_parent(const VdCreateParams *p, const VdFacts *parent, c
     spec->physical_sector_size = parent->physical_sector_size;
   if (spec->block_size == 0)
     spec->block_size = vhdx ? VHDX_CHILD_BLOCK : parent->block_size != 0 ? parent->block_size : VHD_BLOCK;
-  /* The identity that a guest sees is one for the whole chain. */
-  if (vhdx && p->unique_id == NULL && parent->has_identifier)
+  /* The identity that a guest sees is one for the whole chain; unless the parent but stands in for another.
+   */
+  if (vhdx && p->unique_id == NULL && parent->has_identifier &&
+      (p->flags & VIRTDISK_CREATE_DO_NOT_COPY_METADATA_FROM_PARENT) == 0)
     memcpy(spec->identifier, parent->identifier, sizeof spec->identifier);
   memcpy(spec->parent_linkage, parent->linkage, sizeof spec->parent_linkage);
   spec->parent_timestamp = parent->timestamp;
   return vd_create_place(folder, parent_path, map, spec->parent_relative, spec->parent_absolute, error);
+}
+
+static guint64 round_up(guint64 size, guint32 unit)
+{
+  return (size + unit - 1) / unit * unit;
+}
+
+/* Of a VHDX: what its source has, where it is something a VHDX can have. */
+static void take_sectors(const VdFacts *source, VdCreateSpec *spec)
+{
+  if (spec->sector_size == 0 && source->sector_size == SECTOR_4K)
+    spec->sector_size = SECTOR_4K;
+  if (spec->physical_sector_size == 0 && source->device_id == VIRTDISK_DEVICE_VHDX)
+    spec->physical_sector_size = MAX(source->physical_sector_size, spec->sector_size);
+}
+
+gboolean vd_create_from_source(const VdCreateParams *p, const VdFacts *source, VdCreateSpec *spec,
+                               GError **error)
+{
+  guint64 least = smallest_size(spec->device_id);
+
+  if (spec->device_id == VIRTDISK_DEVICE_VHDX)
+    take_sectors(source, spec);
+  /* What is on it (a partition table) counts in its sectors. Who asks for others knows. */
+  if (spec->device_id == VIRTDISK_DEVICE_VHD && source->sector_size == SECTOR_4K && p->sector_size == 0) {
+    g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_UNSUPPORTED_DISK_SECTOR_SIZE,
+                        "the source has sectors of 4096 bytes, a VHD has 512 only");
+    return FALSE;
+  }
+  if (p->maximum_size == 0)
+    spec->size =
+        MAX(round_up(source->virtual_size, spec->sector_size != 0 ? spec->sector_size : SECTOR), least);
+  else if (p->maximum_size < source->virtual_size)
+    return invalid(error, "maximum_size is less than the source's size");
+  if (spec->sector_size != 0 && spec->size % spec->sector_size != 0)
+    return invalid(error, "maximum_size is not a multiple of the source's sectors");
+  return is_possible_size(spec->size, spec->device_id, error);
 }

@@ -25,11 +25,19 @@ typedef struct {
   const char *unique_id;                                 /* GUID text or NULL */
   guint32 block_size, sector_size, physical_sector_size; /* bytes; 0: the default */
   const char *parent_path;                               /* absolute, or NULL */
-  gboolean has_physical_sector_size, has_open_flags, has_parent_type, has_resiliency_guid;
+  const char *source_path;                               /* absolute, or NULL */
+  gboolean has_physical_sector_size, has_open_flags, has_parent_type, has_source_type, has_resiliency_guid;
   guint32 open_flags;
   guint32 parent_device_id;
   const char *parent_vendor;
+  guint32 source_device_id;
+  const char *source_vendor;
+  gboolean source_is_device; /* whoever calls has looked, and has been allowed to */
   const char *resiliency_guid;
+  /* Our own. */
+  gboolean verify; /* what was copied is read back and compared */
+  gboolean has_owner_uid, has_owner_gid, has_mode;
+  guint32 owner_uid, owner_gid, mode; /* of the new file */
 } VdCreateParams;
 
 /*
@@ -46,6 +54,14 @@ gboolean vd_create_check(const VdCreateParams *params, const char *path, VdCreat
  */
 gboolean vd_create_from_parent(const VdCreateParams *params, const VdFacts *parent, const char *folder,
                                const char *parent_path, const VdPathMap *map, VdCreateSpec *spec,
+                               GError **error);
+
+/*
+ * A copy of source, as large or larger: size and sectors from it where none were asked for. Errors:
+ * INVALID_PARAMETER (smaller than the source), VHD_INVALID_SIZE (more than the format can),
+ * UNSUPPORTED_DISK_SECTOR_SIZE (a VHD, and the source has larger sectors).
+ */
+gboolean vd_create_from_source(const VdCreateParams *params, const VdFacts *source, VdCreateSpec *spec,
                                GError **error);
 
 /*

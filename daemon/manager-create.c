@@ -3,11 +3,15 @@
  * CreateVirtualDisk: parent looked at and locked, file made as the caller, bytes written by a worker, name
  * given, handle opened. Whichever step fails, the file goes with what made it.
  */
-#include "manager-private.h"
+#include "manager-source.h"
 #include "util/offload.h"
 #include "worker/service.h"
 
 #include <sys/stat.h>
+
+/* Milliseconds between two words of a worker that copies. At the end it waits, silent, for all of it to be
+ * durable. */
+#define COPY_DEADLINE_MS (15 * 60 * 1000)
 
 typedef struct {
   VdIdentity *owner;
@@ -19,8 +23,10 @@ typedef struct {
   VdRights rights;
   VdImage *parent; /* locked against writers until the child stands, or NULL */
   VdFacts *parent_facts;
-  gpointer file; /* the source's */
-  int fd;        /* file's */
+  VdCopySource *copied; /* what it is filled from, or NULL */
+  VdJob *job;           /* or NULL */
+  gpointer file;        /* the source's */
+  int fd;               /* file's */
   char *program, *user_argument;
   VdHandle *handle;
   gpointer charge;
@@ -36,6 +42,8 @@ static void create_free(gpointer data)
   if (create->parent != NULL)
     vd_image_unlock(create->parent);
   g_clear_pointer(&create->parent, vd_image_unref);
+  g_clear_pointer(&create->copied, vd_copy_source_free);
+  g_clear_object(&create->job);
   g_clear_pointer(&create->handle, vd_handle_unref);
   g_clear_pointer(&create->owner, vd_identity_unref);
   g_free(create->parent_facts);
@@ -160,6 +168,29 @@ static void on_written(GObject *source, GAsyncResult *result, gpointer user_data
     self->source.publish_async(create->file, on_created_published, g_steal_pointer(&task));
 }
 
+static VdService *fill_from_source(const Create *create, VdServiceSpec *spec, GCancellable *cancellable,
+                                   GError **error)
+{
+  g_autoptr(GArray) files = vd_copy_source_files(create->copied);
+  g_autoptr(VdService) service = NULL;
+
+  g_array_prepend_val(files, create->fd);
+  spec->setup.task = VD_TASK_COPY;
+  spec->setup.order.source_device_id = create->copied->facts.device_id;
+  spec->setup.order.flags = create->params.verify ? VD_COPY_VERIFY : 0;
+  spec->images = (const int *)(void *)files->data;
+  spec->n_images = files->len;
+  spec->deadline_ms = COPY_DEADLINE_MS;
+  if (create->job != NULL) {
+    spec->progress = vd_job_tell;
+    spec->progress_user = create->job;
+  }
+  service = vd_service_start(spec, cancellable, error);
+  if (service == NULL || !vd_copy_source_unchanged(create->copied, error))
+    return NULL;
+  return g_steal_pointer(&service);
+}
+
 /* create outlives the thread: the task that waits for it owns it. */
 static void write_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
@@ -176,7 +207,8 @@ static void write_in_thread(GTask *task, gpointer source, gpointer data, GCancel
       .n_images = 1,
   };
   GError *error = NULL;
-  g_autoptr(VdService) service = vd_service_start(&spec, cancellable, &error);
+  g_autoptr(VdService) service = create->copied != NULL ? fill_from_source(create, &spec, cancellable, &error)
+                                                        : vd_service_start(&spec, cancellable, &error);
 
   if (service != NULL)
     g_task_return_boolean(task, TRUE);
@@ -203,6 +235,15 @@ static char *folder_of_file(const Create *create)
   return g_path_get_dirname(target != NULL && target[0] == '/' ? target : create->path);
 }
 
+static void set_owner(VdManager *self, const Create *create)
+{
+  const VdCreateParams *p = &create->params;
+
+  if (p->has_owner_uid || p->has_owner_gid || p->has_mode)
+    self->source.set_owner(create->file, p->has_owner_uid ? p->owner_uid : (uid_t)-1,
+                           p->has_owner_gid ? p->owner_gid : (gid_t)-1, p->has_mode ? p->mode : (mode_t)-1);
+}
+
 static void on_file_made(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(GTask) task = user_data;
@@ -216,6 +257,7 @@ static void on_file_made(GObject *source, GAsyncResult *result, gpointer user_da
     fail(g_steal_pointer(&task), error);
     return;
   }
+  set_owner(self, create);
   folder = folder_of_file(create);
   if (create->parent != NULL &&
       !vd_create_from_parent(&create->params, create->parent_facts, folder, create->parent->path,
@@ -232,6 +274,34 @@ static void make_file(GTask *owned)
 
   self->source.create_async(self->source.opener, create->owner, create->path, g_task_get_cancellable(owned),
                             on_file_made, owned);
+}
+
+/* The source */
+
+static void on_source_found(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  Create *create = g_task_get_task_data(task);
+  GError *error = NULL;
+
+  create->copied = vd_manager_find_source_finish(VD_MANAGER(source), result, &error);
+  if (create->copied == NULL) {
+    g_prefix_error(&error, "source: ");
+    fail(g_steal_pointer(&task), error);
+  } else if (!vd_create_from_source(&create->params, &create->copied->facts, &create->spec, &error)) {
+    fail(g_steal_pointer(&task), error);
+  } else {
+    make_file(g_steal_pointer(&task));
+  }
+}
+
+static void find_source(GTask *owned)
+{
+  VdManager *self = g_task_get_source_object(owned);
+  Create *create = g_task_get_task_data(owned);
+
+  vd_manager_find_source_async(self, create->owner, &create->params, create->open.flags,
+                               g_task_get_cancellable(owned), on_source_found, owned);
 }
 
 /* The parent */
@@ -350,13 +420,25 @@ static Create *create_new(VdManager *self, VdIdentity *owner, const char *path, 
   create->params.unique_id = keep(create, params->unique_id);
   create->params.parent_path = keep(create, params->parent_path);
   create->params.parent_vendor = keep(create, params->parent_vendor);
+  create->params.source_path = keep(create, params->source_path);
+  create->params.source_vendor = keep(create, params->source_vendor);
   create->params.resiliency_guid = keep(create, params->resiliency_guid);
   return create;
 }
 
+static gboolean may_give_away(const VdIdentity *owner, const VdCreateParams *params, GError **error)
+{
+  if (!params->has_owner_uid || owner->uid == 0 || params->owner_uid == owner->uid)
+    return TRUE;
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED,
+              "owner-uid %u is not the caller's own: only root gives files away", params->owner_uid);
+  return FALSE;
+}
+
 void vd_manager_create_async(VdManager *self, VdIdentity *owner, const char *path,
-                             const VdCreateParams *params, gpointer charge, GDestroyNotify free_charge,
-                             GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
+                             const VdCreateParams *params, VdJob *job, gpointer charge,
+                             GDestroyNotify free_charge, GCancellable *cancellable,
+                             GAsyncReadyCallback callback, gpointer user_data)
 {
   GTask *task = g_task_new(self, cancellable, callback, user_data);
   Create *create = create_new(self, owner, path, params);
@@ -364,10 +446,14 @@ void vd_manager_create_async(VdManager *self, VdIdentity *owner, const char *pat
 
   g_task_set_check_cancellable(task, FALSE);
   g_task_set_task_data(task, create, create_free);
+  create->job = job != NULL ? g_object_ref(job) : NULL;
   create->charge = charge;
   create->free_charge = free_charge;
-  if (!vd_create_check(&create->params, path, &create->spec, &create->open, &create->rights, &error))
+  if (!vd_create_check(&create->params, path, &create->spec, &create->open, &create->rights, &error) ||
+      !may_give_away(owner, params, &error))
     fail(task, error);
+  else if (create->params.source_path != NULL)
+    find_source(task);
   else if (create->params.parent_path != NULL)
     find_parent(task);
   else

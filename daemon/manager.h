@@ -13,6 +13,7 @@
 #include "disk.h"
 #include "handle.h"
 #include "image.h"
+#include "jobs/job.h"
 #include "formats/fault.h"
 #include "worker/client.h"
 
@@ -85,13 +86,16 @@ VdHandle *vd_manager_open_finish(VdManager *self, GAsyncResult *result, GError *
 
 /*
  * CreateVirtualDisk: the file is made as owner, written by a worker, given its name when it is whole, and
- * opened. charge as in open. On failure, and when owner leaves meanwhile, there is no such file. Errors:
- * vd_create_check()'s, FILE_EXISTS, DISK_FULL, VHD_PARENT_VHD_NOT_FOUND, VHD_PARENT_VHD_ACCESS_DENIED,
- * VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT, the opener's, the worker's.
+ * opened. job: or NULL; told of the progress, and ended by whoever called, in callback. charge as in open. On
+ * failure, and when it is cancelled, there is no such file. Errors: vd_create_check()'s, FILE_EXISTS,
+ * DISK_FULL, VHD_PARENT_VHD_NOT_FOUND, VHD_PARENT_VHD_ACCESS_DENIED, VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT,
+ * of a source SHARING_VIOLATION, FILE_CHANGED, DISK_ALREADY_OWNED, DISK_ONLINE_AND_WRITABLE; ACCESS_DENIED
+ * (another owner than the caller), the opener's, the worker's.
  */
 void vd_manager_create_async(VdManager *self, VdIdentity *owner, const char *path,
-                             const VdCreateParams *params, gpointer charge, GDestroyNotify free_charge,
-                             GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data);
+                             const VdCreateParams *params, VdJob *job, gpointer charge,
+                             GDestroyNotify free_charge, GCancellable *cancellable,
+                             GAsyncReadyCallback callback, gpointer user_data);
 VdHandle *vd_manager_create_finish(VdManager *self, GAsyncResult *result, GError **error);
 
 /*

@@ -93,6 +93,7 @@ void vd_call_fail(VdCall *call, GError *error);
 extern const VdMethod vd_manager_methods[];
 /* Of vd_manager_methods, in files of their own (check.c, create.c). */
 void vd_call_perform_check(VdCall *call);
+void vd_call_examine_create(VdCall *call);
 void vd_call_perform_create(VdCall *call);
 extern const VdMethod vd_handle_methods[];
 extern const VdMethod vd_operation_methods[]; /* of handles too: operations.c */

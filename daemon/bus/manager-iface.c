@@ -495,7 +495,7 @@ static void perform_get_dependencies(VdCall *call)
 const VdMethod vd_manager_methods[] = {
     {VD_IFACE_MANAGER, "OpenVirtualDisk", NULL, perform_open},
     {VD_IFACE_MANAGER, "OpenVirtualDiskFd", NULL, perform_open_fd},
-    {VD_IFACE_MANAGER, "CreateVirtualDisk", NULL, vd_call_perform_create},
+    {VD_IFACE_MANAGER, "CreateVirtualDisk", vd_call_examine_create, vd_call_perform_create},
     {VD_IFACE_MANAGER, "AttachImage", examine_attach_image, perform_attach_image},
     {VD_IFACE_MANAGER, "DetachImage", examine_detach_image, vd_call_perform_detach},
     {VD_IFACE_MANAGER, "GetAllAttachedVirtualDiskPhysicalPaths", NULL, perform_get_all},

@@ -64,7 +64,7 @@ TEST(Create, Formats)
   EXPECT_EQ(Params("/x.vhd").code(), DONE);
   EXPECT_EQ(Params("/x.avhdx").code(), DONE);
   EXPECT_EQ(Params("/x.iso", 1).code(), UNSUPPORTED);
-  EXPECT_EQ(Params("/x.img").code(), UNSUPPORTED);
+  EXPECT_EQ(Params("/x.img").code(), DONE);
   EXPECT_EQ(Params("/x.vhds").code(), VIRTDISK_ERROR_PROVIDER_NOT_FOUND);
   EXPECT_EQ(Params("/x").code(), VIRTDISK_ERROR_PROVIDER_NOT_FOUND);
 }
@@ -235,6 +235,121 @@ TEST(Create, WhatAnImageCannotHoldIsSaid)
     EXPECT_FALSE(vd_create_from_parent(&child.p, &parent, "/a", path.c_str(), map, &child.spec, &error));
     EXPECT_TRUE(g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER));
   }
+}
+
+TEST(Create, RawImages)
+{
+  Params sparse("/x.img"), fixed("/x.raw"), block("/x.img"), sector("/x.img"), child("/x.img"),
+      small("/x.img");
+
+  EXPECT_EQ(sparse.code(), DONE);
+  EXPECT_EQ(sparse.spec.subtype, static_cast<guint32>(VIRTDISK_SUBTYPE_DYNAMIC));
+  EXPECT_EQ(sparse.spec.whole, 0u);
+  fixed.p.flags = FIXED;
+  EXPECT_EQ(fixed.code(), DONE);
+  EXPECT_EQ(fixed.spec.whole, 1u);
+  block.p.block_size = MIB;
+  EXPECT_EQ(block.code(), INVALID);
+  sector.p.sector_size = 4096;
+  EXPECT_EQ(sector.code(), INVALID);
+  child.p.parent_path = "/p.img";
+  child.p.maximum_size = 0;
+  EXPECT_EQ(child.code(), INVALID);
+  small.p.maximum_size = 512;
+  EXPECT_EQ(small.code(), DONE);
+  small.p.maximum_size = 511;
+  EXPECT_EQ(small.code(), INVALID);
+}
+
+TEST(Create, SourcesAreCheckedBeforeTheyAreLookedAt)
+{
+  Params good, both, relative_path, type, old_type("/x.vhdx", 1), verify, mode, owner;
+
+  good.p.source_path = "/s.img";
+  good.p.maximum_size = 0;
+  good.p.verify = TRUE;
+  EXPECT_EQ(good.code(), DONE);
+  both.p.source_path = both.p.parent_path = "/s.vhdx";
+  both.p.maximum_size = 0;
+  EXPECT_EQ(both.code(), INVALID);
+  relative_path.p.source_path = "s.img";
+  EXPECT_EQ(relative_path.code(), INVALID);
+  type.p.has_source_type = TRUE;
+  EXPECT_EQ(type.code(), INVALID);
+  old_type.p.source_path = "/s.img";
+  EXPECT_EQ(old_type.code(), DONE);
+  old_type.p.has_source_type = TRUE;
+  EXPECT_EQ(old_type.code(), INVALID);
+  verify.p.verify = TRUE;
+  EXPECT_EQ(verify.code(), INVALID);
+  mode.p.has_mode = TRUE;
+  mode.p.mode = 04755;
+  EXPECT_EQ(mode.code(), INVALID);
+  owner.p.has_owner_uid = TRUE;
+  owner.p.owner_uid = G_MAXUINT32;
+  EXPECT_EQ(owner.code(), INVALID);
+}
+
+// What a copy of that many bytes and sectors of that size becomes; or the code of the error.
+int copied(const char *path, guint64 maximum_size, guint32 sector_size, const VdFacts &source,
+           VdCreateSpec *ret)
+{
+  g_autoptr(GError) error = nullptr;
+  Params copy(path);
+
+  copy.p.source_path = "/s.img";
+  copy.p.maximum_size = maximum_size;
+  copy.p.sector_size = sector_size;
+  EXPECT_EQ(copy.code(), DONE);
+  if (!vd_create_from_source(&copy.p, &source, &copy.spec, &error))
+    return error->code;
+  *ret = copy.spec;
+  return DONE;
+}
+
+VdFacts source_of(guint64 size, guint32 sector_size, guint32 device_id = VIRTDISK_DEVICE_RAW)
+{
+  VdFacts facts = {};
+
+  facts.device_id = device_id;
+  facts.virtual_size = size;
+  facts.sector_size = facts.physical_sector_size = sector_size;
+  return facts;
+}
+
+TEST(Create, ACopyIsAsLargeAsItsSource)
+{
+  VdCreateSpec spec;
+
+  EXPECT_EQ(copied("/x.vhdx", 0, 0, source_of(5 * MIB + 512, 512), &spec), DONE);
+  EXPECT_EQ(spec.size, 5 * MIB + 512);
+  EXPECT_EQ(copied("/x.vhdx", 6 * MIB, 0, source_of(5 * MIB, 512), &spec), DONE);
+  EXPECT_EQ(spec.size, 6 * MIB);
+  EXPECT_EQ(copied("/x.vhdx", 4 * MIB, 0, source_of(5 * MIB, 512), &spec), INVALID);
+  // The smallest that the format has.
+  EXPECT_EQ(copied("/x.vhd", 0, 0, source_of(MIB, 512), &spec), DONE);
+  EXPECT_EQ(spec.size, 3 * MIB);
+  EXPECT_EQ(copied("/x.img", 0, 0, source_of(512, 512), &spec), DONE);
+  EXPECT_EQ(spec.size, 512u);
+  EXPECT_EQ(copied("/x.vhd", 0, 0, source_of(2041 * GIB, 512), &spec), VIRTDISK_ERROR_VHD_INVALID_SIZE);
+  EXPECT_EQ(copied("/x.vhdx", 0, 4096, source_of(5 * MIB + 512, 512), &spec), DONE);
+  EXPECT_EQ(spec.size, 5 * MIB + 4096);
+}
+
+TEST(Create, ACopyHasTheSectorsOfItsSource)
+{
+  VdCreateSpec spec;
+
+  EXPECT_EQ(copied("/x.vhdx", 0, 0, source_of(GIB, 4096), &spec), DONE);
+  EXPECT_EQ(spec.sector_size, 4096u);
+  EXPECT_EQ(copied("/x.vhdx", 0, 0, source_of(GIB, 2048, VIRTDISK_DEVICE_ISO), &spec), DONE);
+  EXPECT_EQ(spec.sector_size, 0u);
+  EXPECT_EQ(copied("/x.vhdx", 0, 0, source_of(GIB, 512, VIRTDISK_DEVICE_VHDX), &spec), DONE);
+  EXPECT_EQ(spec.physical_sector_size, 512u);
+  EXPECT_EQ(copied("/x.vhd", 0, 0, source_of(GIB, 4096), &spec), VIRTDISK_ERROR_UNSUPPORTED_DISK_SECTOR_SIZE);
+  EXPECT_EQ(copied("/x.vhd", 0, 512, source_of(GIB, 4096), &spec), DONE);
+  EXPECT_EQ(copied("/x.img", 0, 0, source_of(GIB, 4096), &spec), DONE);
+  EXPECT_EQ(copied("/x.vhdx", 5 * MIB + 512, 0, source_of(MIB, 4096), &spec), INVALID);
 }
 
 std::string relative(const char *folder, const char *path)
