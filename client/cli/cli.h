@@ -31,11 +31,20 @@ typedef struct {
 } VdVerb;
 
 extern const VdVerb vd_verb_attach;
+extern const VdVerb vd_verb_chain;
 extern const VdVerb vd_verb_check;
+extern const VdVerb vd_verb_compact;
+extern const VdVerb vd_verb_convert;
 extern const VdVerb vd_verb_create;
 extern const VdVerb vd_verb_detach;
+extern const VdVerb vd_verb_expand;
 extern const VdVerb vd_verb_info;
+extern const VdVerb vd_verb_jobs;
 extern const VdVerb vd_verb_list;
+extern const VdVerb vd_verb_merge;
+extern const VdVerb vd_verb_metadata;
 extern const VdVerb vd_verb_monitor;
 extern const VdVerb vd_verb_mount;
+extern const VdVerb vd_verb_resize;
+extern const VdVerb vd_verb_set;
 extern const VdVerb vd_verb_unmount;

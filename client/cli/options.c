@@ -5,8 +5,25 @@
 #include "values.h"
 
 static const VdVerb *const verbs[] = {
-    &vd_verb_attach, &vd_verb_check,   &vd_verb_create, &vd_verb_detach,  &vd_verb_info,
-    &vd_verb_list,   &vd_verb_monitor, &vd_verb_mount,  &vd_verb_unmount, NULL,
+    &vd_verb_attach,
+    &vd_verb_chain,
+    &vd_verb_check,
+    &vd_verb_compact,
+    &vd_verb_convert,
+    &vd_verb_create,
+    &vd_verb_detach,
+    &vd_verb_expand,
+    &vd_verb_info,
+    &vd_verb_jobs,
+    &vd_verb_list,
+    &vd_verb_merge,
+    &vd_verb_metadata,
+    &vd_verb_monitor,
+    &vd_verb_mount,
+    &vd_verb_resize,
+    &vd_verb_set,
+    &vd_verb_unmount,
+    NULL,
 };
 
 const VdVerb *const *vd_options_get_verbs(void)
@@ -151,8 +168,8 @@ char *vd_options_get_help(const VdVerb *verb)
     g_option_context_set_description(context, "Exit codes and everything else: virtdisk(1)");
   } else {
     append_verbs(verbs_text);
-    g_option_context_set_summary(
-        context, "Create disk images, attach them as block devices, look into them, check them, mount them");
+    g_option_context_set_summary(context, "Create disk images, attach them as block devices, look into them, "
+                                          "change them, check them, mount them");
     g_option_context_set_description(context, verbs_text->str);
   }
   return g_option_context_get_help(context, FALSE, NULL);

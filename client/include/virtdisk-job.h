@@ -109,7 +109,7 @@ VirtdiskHandle *virtdisk_job_steal_handle(VirtdiskJob *job);
  * virtdisk_job_wait:
  * @job: a job
  * @parameters: (nullable): its function is told of the progress; nothing else of it counts
- * @cancellable: (nullable): cancels the job, and waits for its end
+ * @cancellable: (nullable): ends the waiting, not the job
  * @error: place for the error
  *
  * Waits until the job has ended.
@@ -122,7 +122,7 @@ gboolean virtdisk_job_wait(VirtdiskJob *job, VirtdiskOperationParameters *parame
  * virtdisk_job_wait_async:
  * @job: a job
  * @parameters: (nullable): see virtdisk_job_wait()
- * @cancellable: (nullable): cancels the job; the callback is called when it has ended
+ * @cancellable: (nullable): ends the waiting, not the job
  * @callback: (scope async): called when done
  * @user_data: for @callback
  */

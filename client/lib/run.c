@@ -2,7 +2,8 @@
 /*
  * An operation from its call to the end of its job. Cancelled before the service has answered, nothing is
  * waited for, and the job that may still come of it is cancelled when it comes; cancelled later, the job is
- * told to end and its end is waited for, so that who cancelled knows that the image is at rest.
+ * told to end and its end is waited for, so that who cancelled knows that the image is at rest. Who only
+ * waits for a job cancels the waiting.
  */
 #include "private.h"
 
@@ -15,6 +16,7 @@ typedef struct {
   const VdProgress *progress; /* or NULL; belongs to keep */
   gpointer keep;              /* or NULL */
   GSource *cancelled;         /* or NULL */
+  GCancellable *only_waiting; /* of who only waits for a job: ends the calls, not the job; or NULL */
   VdWait *wait;               /* or NULL */
   guint subscription;         /* 0: none */
   VdRunHow how;
@@ -29,6 +31,7 @@ static void run_free(Run *run)
   g_clear_pointer(&run->cancelled, g_source_unref);
   g_clear_object(&run->job);
   g_clear_object(&run->keep);
+  g_clear_object(&run->only_waiting);
   g_clear_object(&run->client);
   g_clear_object(&run->task);
   vd_wait_release(run->wait);
@@ -74,7 +77,9 @@ static void waited(GObject *connection, GAsyncResult *result, gpointer data)
     run_succeed(run);
     return;
   }
-  vd_job_set_ended(run->job, NULL, error);
+  /* A wait that was given up, or that came too late, tells nothing of the job. */
+  if (error->domain == VIRTDISK_ERROR && error->code != VIRTDISK_ERROR_NOT_FOUND)
+    vd_job_set_ended(run->job, NULL, error);
   if (g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_OPERATION_ABORTED) && run->task != NULL &&
       g_cancellable_is_cancelled(g_task_get_cancellable(run->task))) {
     g_clear_error(&error);
@@ -93,7 +98,7 @@ static void run_wait(Run *run)
                  .patience = VD_CALL_MAY_ASK,
                  .missing = VIRTDISK_ERROR_NOT_FOUND};
 
-  vd_call(run->client, &call, NULL, waited, run);
+  vd_call(run->client, &call, run->only_waiting, waited, run);
 }
 
 /* ---- meanwhile ---- */
@@ -144,7 +149,7 @@ static void run_follow(Run *run)
         virtdisk_client_get_connection(run->client), VD_BUS_NAME, "org.freedesktop.DBus.Properties",
         "PropertiesChanged", virtdisk_job_get_object_path(run->job), VD_IFACE_JOB, G_DBUS_SIGNAL_FLAGS_NONE,
         on_properties, run, NULL);
-  vd_call(run->client, &call, NULL, properties_read, run);
+  vd_call(run->client, &call, run->only_waiting, properties_read, run);
 }
 
 /* ---- cancelling ---- */
@@ -164,19 +169,24 @@ static gboolean on_cancelled(GCancellable *cancellable, gpointer data)
 
 static Run *run_new(GTask *task, VirtdiskClient *client)
 {
-  GCancellable *cancellable = g_task_get_cancellable(task);
   Run *run = g_new0(Run, 1);
 
   g_task_set_check_cancellable(task, FALSE);
   run->task = task;
   run->client = g_object_ref(client);
   run->wait = vd_wait_hold();
-  if (cancellable != NULL) {
-    run->cancelled = g_cancellable_source_new(cancellable);
-    g_source_set_callback(run->cancelled, G_SOURCE_FUNC(on_cancelled), run, NULL);
-    g_source_attach(run->cancelled, g_task_get_context(task));
-  }
   return run;
+}
+
+static void run_watch_cancellable(Run *run)
+{
+  GCancellable *cancellable = g_task_get_cancellable(run->task);
+
+  if (cancellable == NULL)
+    return;
+  run->cancelled = g_cancellable_source_new(cancellable);
+  g_source_set_callback(run->cancelled, G_SOURCE_FUNC(on_cancelled), run, NULL);
+  g_source_attach(run->cancelled, g_task_get_context(run->task));
 }
 
 /* ---- the beginning ---- */
@@ -221,6 +231,7 @@ void vd_run(GTask *task, VirtdiskClient *client, const VdCall *call, const VdPro
   run = run_new(task, client);
   run->how = how;
   run_keep(run, progress, keep);
+  run_watch_cancellable(run);
   vd_call(client, call, NULL, begun, run);
 }
 
@@ -232,6 +243,8 @@ void virtdisk_job_wait_async(VirtdiskJob *job, VirtdiskOperationParameters *para
 
   g_task_set_source_tag(task, virtdisk_job_wait_async);
   run->job = g_object_ref(job);
+  if (cancellable != NULL)
+    run->only_waiting = g_object_ref(cancellable);
   if (parameters != NULL)
     run_keep(run, vd_operation_get_progress(parameters), parameters);
   run_follow(run);

@@ -18,6 +18,12 @@ _virtdisk_images() {
   done
 }
 
+_virtdisk_jobs() {
+  virtdisk jobs --no-ask-password 2>/dev/null | while read -r job _; do
+    [[ $job == JOB ]] || printf '%s\n' "$job"
+  done
+}
+
 _virtdisk_words() {
   local IFS=$'\n' word
   COMPREPLY=()
@@ -28,7 +34,7 @@ _virtdisk_words() {
 
 _virtdisk() {
   local cur prev verb='' word i options
-  local verbs='attach check create detach info list monitor mount unmount'
+  local verbs='attach chain check compact convert create detach expand info jobs list merge metadata monitor mount resize set unmount'
   local common='--help --version --quiet --json --no-ask-password'
 
   COMPREPLY=()
@@ -50,13 +56,22 @@ _virtdisk() {
 
   case $verb in
     attach) options='--read-only --lifetime= --detach-on-unmount --format= --sector-size= --partition-scan --no-partition-scan --owner= --group= --mode= --offset= --size= --no-automount --route= --zero-copy' ;;
+    chain) options='--format=' ;;
     check) options='--repair --format=' ;;
-    create) options='--size= --type= --parent= --format= --block-size= --sector-size= --physical-sector-size= --sparse --identifier=' ;;
+    compact) options='--no-zero-scan --no-block-moves --file-systems --format= --detach-job' ;;
+    convert) options='--format= --source-format= --fixed --dynamic --sparse --block-size= --sector-size= --physical-sector-size= --verify --detach-job' ;;
+    create) options='--size= --type= --parent= --source= --source-format= --verify --format= --block-size= --sector-size= --physical-sector-size= --sparse --identifier= --owner= --group= --mode= --detach-job' ;;
     detach) options='--force --when-idle' ;;
+    expand) options='--format= --detach-job' ;;
     info) options='--format=' ;;
+    jobs) options='' ;;
     list) options='' ;;
+    merge) options='--depth= --from= --to= --format= --detach-job' ;;
+    metadata) options='' ;;
     monitor) options='' ;;
     mount) options='--partition= --options= --read-only --format=' ;;
+    resize) options='--to-smallest --unsafe --format= --detach-job' ;;
+    set) options='--parent= --depth= --linkage= --ignore-id-mismatch --identifier= --disk-id= --physical-sector-size= --format=' ;;
     unmount) options='--detach' ;;
     *)
       COMPREPLY=($(compgen -W "$verbs $common" -- "$cur"))
@@ -66,15 +81,15 @@ _virtdisk() {
 
   case $prev in
     --lifetime) COMPREPLY=($(compgen -W 'session permanent boot' -- "$cur")) ; return ;;
-    --format) COMPREPLY=($(compgen -W 'auto iso raw vhd vhdx' -- "$cur")) ; return ;;
+    --format | --source-format) COMPREPLY=($(compgen -W 'auto iso raw vhd vhdx' -- "$cur")) ; return ;;
     --sector-size) COMPREPLY=($(compgen -W '512 1024 2048 4096' -- "$cur")) ; return ;;
     --physical-sector-size) COMPREPLY=($(compgen -W '512 4096' -- "$cur")) ; return ;;
     --type) COMPREPLY=($(compgen -W 'dynamic fixed differencing' -- "$cur")) ; return ;;
     --route) COMPREPLY=($(compgen -W 'loop ublk fuse' -- "$cur")) ; return ;;
-    --parent) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ; return ;;
+    --parent | --source) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ; return ;;
     --owner) COMPREPLY=($(compgen -u -- "$cur")) ; return ;;
     --group) COMPREPLY=($(compgen -g -- "$cur")) ; return ;;
-    --mode | --offset | --size | --block-size | --identifier | --partition | --options) return ;;
+    --mode | --offset | --size | --block-size | --identifier | --disk-id | --linkage | --depth | --from | --to | --partition | --options) return ;;
   esac
 
   if [[ $cur == -* ]]; then
@@ -84,7 +99,21 @@ _virtdisk() {
   fi
 
   case $verb in
-    attach | check | create | info | mount) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ;;
+    jobs)
+      case $prev in
+        cancel | wait) COMPREPLY=($(compgen -W "$(_virtdisk_jobs)" -- "$cur")) ;;
+        *) COMPREPLY=($(compgen -W 'cancel wait' -- "$cur")) ;;
+      esac
+      ;;
+    metadata)
+      if [[ $prev == metadata ]]; then
+        COMPREPLY=($(compgen -W 'list get set delete' -- "$cur"))
+      else
+        compopt -o filenames
+        COMPREPLY=($(compgen -f -- "$cur"))
+      fi
+      ;;
+    attach | chain | check | compact | convert | create | expand | info | merge | mount | resize | set) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ;;
   esac
   case $verb in
     detach | info | mount | unmount)
