@@ -16,7 +16,7 @@ from machine import CALL_DEADLINE, EVENT_DEADLINE, Expired  # noqa: E402
 
 NAME = "org.virtdisk1"
 ROOT = "/org/virtdisk1"
-MANAGER, DISK, HANDLE = NAME + ".Manager", NAME + ".Disk", NAME + ".Handle"
+MANAGER, DISK, HANDLE, JOB = (f"{NAME}.{interface}" for interface in ("Manager", "Disk", "Handle", "Job"))
 PROPERTIES = "org.freedesktop.DBus.Properties"
 BUS_ADDRESS = "unix:path=/run/dbus/system_bus_socket"
 
@@ -28,7 +28,9 @@ OPTION_TYPES = {"device-id": "u", "vendor-id": "s", "version": "u", "rw-depth": 
                 "restricted-length": "t", "route": "s", "zero-copy": "b", "ignore-parent-timestamp": "b",
                 "unique-id": "s", "block-size": "u", "physical-sector-size": "u", "parent-path": "s",
                 "parent-device-id": "u", "parent-vendor-id": "s", "force": "b", "when-idle": "b", "repair": "b",
-                "provider-specific-flags": "u"}
+                "provider-specific-flags": "u", "job": "s", "async": "b", "detach-job": "b", "reserved": "u",
+                "file-systems": "b", "merge-depth": "u", "merge-source-depth": "u", "merge-target-depth": "u",
+                "source-path": "s", "source-device-id": "u", "source-vendor-id": "s", "verify": "b"}
 
 class BusError(Exception):
     """An error reply: name is the D-Bus error name, message the text."""
@@ -46,10 +48,10 @@ def as_bus_error(error):
 
 
 def options(**values):
-    """options(read_only=True) -> a{sv} with "read-only"; types by OPTION_TYPES."""
+    """options(read_only=True, async_=True) -> a{sv} with "read-only" and "async"; types by OPTION_TYPES."""
     result = {}
     for key, value in values.items():
-        key = key.replace("_", "-")
+        key = key.rstrip("_").replace("_", "-")
         result[key] = value if isinstance(value, GLib.Variant) else GLib.Variant(OPTION_TYPES[key], value)
     return result
 
@@ -148,6 +150,40 @@ class Client:
 
     def info(self, handle, version, **opts):
         return self.call(handle, HANDLE, "GetVirtualDiskInformation", "(ua{sv})", version, options(**opts))[0]
+
+    def operate(self, handle, method, signature, *arguments, deadline=CALL_DEADLINE, **opts):
+        """A method of a handle whose last argument is options -> what it returns, or None"""
+        result = self.call(handle, HANDLE, method, f"({signature}a{{sv}})", *arguments, options(**opts), deadline=deadline)
+        return result[0] if len(result) == 1 else result or None
+
+    def compact(self, handle, flags=0, **opts):
+        """-> object path of the job, which has ended unless async_"""
+        return self.operate(handle, "CompactVirtualDisk", "u", flags, **opts)
+
+    def expand(self, handle, size, flags=0, **opts):
+        return self.operate(handle, "ExpandVirtualDisk", "ut", flags, size, **opts)
+
+    def resize(self, handle, size, flags=0, **opts):
+        return self.operate(handle, "ResizeVirtualDisk", "ut", flags, size, **opts)
+
+    def merge(self, handle, flags=0, **opts):
+        return self.operate(handle, "MergeVirtualDisk", "u", flags, **opts)
+
+    def set_info(self, handle, version, **info):
+        """set_info(handle, 2, UniqueIdentifier="..."): strings and numbers"""
+        values = {key: GLib.Variant("s" if isinstance(value, str) else "u", value) for key, value in info.items()}
+        self.operate(handle, "SetVirtualDiskInformation", "ua{sv}", version, values)
+
+    def progress(self, handle):
+        """-> (operation_status, current_value, completion_value)"""
+        return self.operate(handle, "GetVirtualDiskOperationProgress", "")
+
+    def wait_job(self, job, deadline=CALL_DEADLINE):
+        """-> results"""
+        return self.call(job, JOB, "Wait", "(a{sv})", {}, deadline=deadline)[0]
+
+    def cancel_job(self, job, interactive=False):
+        self.call(job, JOB, "Cancel", "(a{sv})", {}, interactive=interactive)
 
     def close_handle(self, handle):
         self.call(handle, HANDLE, "Close", "(a{sv})", {})

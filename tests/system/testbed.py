@@ -19,7 +19,7 @@ sys.path.insert(1, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..
 
 import images  # noqa: F401  (tests use testbed.images)
 from bed import GROUP_VIRTDISK, PASSWORD, RUNDIR, SOURCE, USERS, WORKER, Bed, udevd_answers  # noqa: F401
-from client import (DISK, HANDLE, MANAGER, NAME, PROPERTIES, ROOT, BusError, Client, Pending,  # noqa: F401
+from client import (DISK, HANDLE, JOB, MANAGER, NAME, PROPERTIES, ROOT, BusError, Client, Pending,  # noqa: F401
                     Terminal, options)
 import tap  # noqa: E402
 from machine import (CALL_DEADLINE, EVENT_DEADLINE, Expired, end_process, files, loops, texts,  # noqa: F401
