@@ -141,7 +141,8 @@ static bool receive_file(int line, VdServeOrder *order, VdFormatError *ret_error
 /* Those of the others look at one file, or write it. */
 static bool takes_chain(uint32_t task)
 {
-  return task == VD_TASK_NONE || task == VD_TASK_COPY || task == VD_TASK_COMPACT || task == VD_TASK_MERGE;
+  return task == VD_TASK_NONE || task == VD_TASK_COPY || task == VD_TASK_COMPACT || task == VD_TASK_MERGE ||
+         task == VD_TASK_MEASURE;
 }
 
 static bool check_files(VdServeOrder *order, VdFormatError *ret_error)
