@@ -20,6 +20,7 @@ static const Task tasks[VD_TASK_LAST + 1] = {
     [VD_TASK_RESIZE] = vd_task_resize,
     [VD_TASK_EDIT] = vd_task_edit,
     [VD_TASK_METADATA] = vd_task_metadata,
+    [VD_TASK_MEASURE] = vd_task_measure,
     [VD_TASK_COMPACT] = vd_task_compact,
     [VD_TASK_MERGE] = vd_task_merge,
     [VD_TASK_COPY] = vd_task_copy,
