@@ -22,17 +22,31 @@ VdLayerSource vd_serve_source(const VdServer *server, unsigned file, bool writab
                          .pages = server->pages};
 }
 
+bool vd_serve_open_chain_over(VdServer *server, unsigned leaf, unsigned first_parent, bool leaf_writable,
+                              uint32_t device_id, VdLayer **ret_layers, unsigned *ret_n,
+                              VdFormatError *ret_error)
+{
+  unsigned n = 1 + server->order.n_images - first_parent;
+
+  for (unsigned i = 0; i < n; i++) {
+    VdLayerSource source =
+        vd_serve_source(server, i == 0 ? leaf : first_parent + i - 1, i == 0 && leaf_writable);
+
+    ret_layers[i] = vd_layer_open(&source, device_id, ret_error);
+    if (!ret_layers[i])
+      return false;
+  }
+  *ret_n = n;
+  return vd_layers_check_chain(ret_layers, n, ret_error);
+}
+
 bool vd_serve_open_chain(VdServer *server, unsigned first, bool leaf_writable, uint32_t device_id,
                          VdLayer **ret_layers, VdFormatError *ret_error)
 {
-  for (unsigned i = first; i < server->order.n_images; i++) {
-    VdLayerSource source = vd_serve_source(server, i, leaf_writable && i == first);
+  unsigned n;
 
-    ret_layers[i - first] = vd_layer_open(&source, device_id, ret_error);
-    if (!ret_layers[i - first])
-      return false;
-  }
-  return vd_layers_check_chain(ret_layers, server->order.n_images - first, ret_error);
+  return vd_serve_open_chain_over(server, first, first + 1, leaf_writable, device_id, ret_layers, &n,
+                                  ret_error);
 }
 
 static bool is_written(const VdServer *server)
@@ -83,13 +97,15 @@ bool vd_serve_open_images(VdServer *server, VdFormatError *ret_error)
   static VdLayer *layers[VD_IO_MAX_FILES];
   const VdServeOrder *order = &server->order;
   VdEngineOptions options = {.read_only = !is_written(server)};
+  unsigned first_parent = (order->setup.flags & VD_SERVE_MIRROR) != 0 ? 2 : 1, n;
 
   if (!vd_serve_make_pages(server, ret_error) ||
-      !vd_serve_open_chain(server, 0, is_written(server), order->setup.device_id, layers, ret_error) ||
+      !vd_serve_open_chain_over(server, 0, first_parent, is_written(server), order->setup.device_id, layers,
+                                &n, ret_error) ||
       !vd_serve_check_disk(&order->setup, layers[0]->size, layers[0]->sector_size, ret_error))
     return false;
   options.pages = server->pages;
-  server->engine = vd_engine_new(server->io, layers, order->n_images, &options);
+  server->engine = vd_engine_new(server->io, layers, n, &options);
   return server->engine || no_memory(ret_error, "engine");
 }
 

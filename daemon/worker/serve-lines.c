@@ -53,9 +53,9 @@ static Sending send_message(int line, const void *message, size_t size, int fd)
   return errno == EAGAIN ? FULL : LOST;
 }
 
-static void answer(VdServeLine *line, const VdServeReport *report)
+static void answer(VdServeLine *line, const VdServeHeader *message)
 {
-  if (send_message(line->fd, report, sizeof *report, -1) != SENT)
+  if (send_message(line->fd, message, message->size, -1) != SENT)
     hang_up(line);
 }
 
@@ -112,7 +112,7 @@ static void handle_message(VdServeLines *self, VdServeLine *line, const VdServeH
   switch (header->kind) {
   case VD_SERVE_STATUS:
     vd_serve_report(self->server, VD_SERVE_STATUS_REPLY, NULL, &report);
-    answer(line, &report);
+    answer(line, &report.header);
     break;
   case VD_SERVE_GIVE:
     line->give_next = 0;
@@ -121,6 +121,9 @@ static void handle_message(VdServeLines *self, VdServeLine *line, const VdServeH
     break;
   case VD_SERVE_STOP:
     vd_server_stop(self->server);
+    break;
+  case VD_SERVE_BREAK:
+    vd_serve_mirror_break(self->server);
     break;
   default:
     hang_up(line);
@@ -244,9 +247,9 @@ bool vd_serve_lines_init(VdServeLines *self, VdServer *server, int first)
   return self->listen_fd < 0 || watch(self, EPOLL_CTL_ADD, self->listen_fd, LISTEN, EPOLLIN);
 }
 
-void vd_serve_lines_tell(VdServeLines *self, const VdServeReport *report)
+void vd_serve_lines_tell(VdServeLines *self, const VdServeHeader *message)
 {
   for (unsigned i = 0; i < VD_SERVE_MAX_LINES; i++)
     if (self->lines[i].fd >= 0)
-      answer(&self->lines[i], report);
+      answer(&self->lines[i], message);
 }

@@ -13,7 +13,8 @@
 #include "worker/serve.h"
 
 #define KNOWN_FLAGS                                                                                          \
-  (VD_SERVE_WRITABLE | VD_SERVE_DIRECT | VD_SERVE_TAKEOVER | VD_SERVE_ZERO_COPY | VD_SERVE_RESEND)
+  (VD_SERVE_WRITABLE | VD_SERVE_DIRECT | VD_SERVE_TAKEOVER | VD_SERVE_ZERO_COPY | VD_SERVE_RESEND |          \
+   VD_SERVE_MIRROR | VD_SERVE_MIRROR_OLD)
 /* A FUSE connection wants 8 KiB at least for one request. */
 #define MIN_IO 8192
 /* Metadata cache, bytes. */
@@ -76,6 +77,16 @@ static bool check_transport(const VdServeSetup *setup, VdFormatError *ret_error)
   return true;
 }
 
+static bool mirrors(const VdServeSetup *setup)
+{
+  return setup->transport != VD_TRANSPORT_NONE && (setup->flags & VD_SERVE_MIRROR) != 0;
+}
+
+static unsigned most_written(const VdServeSetup *setup)
+{
+  return setup->task == VD_TASK_MERGE ? VD_IO_MAX_FILES : mirrors(setup) ? 2 : 1;
+}
+
 static bool check_setup(const VdServeSetup *setup, VdFormatError *ret_error)
 {
   if (setup->transport > VD_TRANSPORT_LAST)
@@ -88,8 +99,10 @@ static bool check_setup(const VdServeSetup *setup, VdFormatError *ret_error)
     return refuse(ret_error, "n_files", setup->n_files);
   if (setup->cache_size > MAX_CACHE)
     return refuse(ret_error, "cache_size", setup->cache_size);
-  if (setup->n_written > (setup->task == VD_TASK_MERGE ? VD_IO_MAX_FILES : 1))
+  if (setup->n_written > most_written(setup))
     return refuse(ret_error, "n_written", setup->n_written);
+  if (mirrors(setup) && (setup->n_written != 2 || (setup->flags & VD_SERVE_WRITABLE) == 0))
+    return refuse(ret_error, "flags", setup->flags);
   return setup->transport == VD_TRANSPORT_NONE || check_transport(setup, ret_error);
 }
 

@@ -18,6 +18,10 @@
  * SIGTERM is that without a line; where the disk is in use the worker serves on, and from then on keeps the
  * image in its clean form whenever nobody writes (serve-rest.c): it may be killed next.
  *
+ * A worker that mirrors (VD_SERVE_MIRROR) tells how far it is by VD_SERVE_PROGRESS, VD_SERVE_MIRROR_STEPS
+ * times at most, and then VD_SERVE_MIRRORED. What it has not answered when it ends after VD_SERVE_BROKEN is
+ * its successor's.
+ *
  * When the transport ends by itself (ublk stopped, the FUSE mount gone) the worker closes the image cleanly,
  * says VD_SERVE_CLOSED to whoever is connected, and exits.
  */
@@ -42,6 +46,8 @@
 /* No less fast than 1 MiB: what is copied twice is still in the processor's cache the second time. */
 #define VD_SERVE_DEFAULT_IO_FUSE (UINT32_C(512) << 10)
 
+#define VD_SERVE_MIRROR_STEPS 256
+
 typedef enum {
   VD_SERVE_SETUP = 1,
   VD_SERVE_FILE,
@@ -57,6 +63,9 @@ typedef enum {
   VD_SERVE_CHECKED,  /* and then READY and CLOSED as of every task */
   VD_SERVE_PROGRESS, /* of a task, any number before READY, some per second at most */
   VD_SERVE_RESULT,   /* of a task that has more to tell, once, before READY */
+  VD_SERVE_MIRRORED, /* a report: the mirror holds what the image holds, or (error) is no mirror any more */
+  VD_SERVE_BREAK,    /* daemon: the mirror takes the image's place */
+  VD_SERVE_BROKEN,   /* a report: it is whole and closed, and this worker ends; or (error) it goes on */
 } VdServeKind;
 
 typedef enum {
@@ -101,6 +110,10 @@ typedef enum {
 #define VD_SERVE_TAKEOVER (1U << 2)  /* another worker served this transport before */
 #define VD_SERVE_ZERO_COPY (1U << 3) /* ublk: AUTO_BUF_REG was agreed with the kernel */
 #define VD_SERVE_RESEND (1U << 4)    /* FUSE, takeover: ask the kernel for unanswered requests again */
+/* Image 0 is mirrored to image 1; the parents of both follow. */
+#define VD_SERVE_MIRROR (1U << 5)
+/* An earlier worker may have written to image 1. */
+#define VD_SERVE_MIRROR_OLD (1U << 6)
 
 typedef struct {
   uint32_t magic, version, kind, size; /* size: bytes of the whole message */

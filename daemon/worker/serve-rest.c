@@ -15,7 +15,7 @@
 static bool wants_rest(const VdServer *server)
 {
   return server->dismissed && server->changed && server->busy == 0 && !server->ended &&
-         vd_engine_is_idle(server->engine);
+         !server->mirror.engine && vd_engine_is_idle(server->engine);
 }
 
 void vd_serve_release_held(VdServer *server)
@@ -33,7 +33,7 @@ void vd_serve_release_held(VdServer *server)
     VdRequest *request = first;
 
     first = request->next;
-    vd_engine_submit(server->engine, request);
+    vd_serve_mirror_submit(server, request);
   }
 }
 

@@ -58,8 +58,8 @@ void vd_server_submit(VdServer *server, VdRequest *request)
 {
   server->busy++;
   server->changed = server->changed || (request->op != VD_OP_READ && request->op != VD_OP_FLUSH);
-  if (server->engine) {
-    vd_engine_submit(server->engine, request);
+  if (server->engine && !server->mirror.breaking) {
+    vd_serve_mirror_submit(server, request);
   } else {
     request->next = server->held;
     server->held = request;
@@ -265,13 +265,16 @@ static int end_cleanly(VdServer *server, int broken)
 {
   VdFormatError error;
   VdServeReport report;
-  int result = broken < 0 ? broken : vd_engine_close(server->engine);
+  int result = broken;
 
+  vd_serve_mirror_end(server);
+  if (result >= 0)
+    result = vd_engine_close(server->engine);
   if (result < 0)
     vd_format_error_set(&error, VIRTDISK_ERROR_IO, 0, "", "the image could not be closed cleanly: %s",
                         strerrordesc_np(-result));
   vd_serve_report(server, VD_SERVE_CLOSED, result < 0 ? &error : NULL, &report);
-  vd_serve_lines_tell(&server->lines, &report);
+  vd_serve_lines_tell(&server->lines, &report.header);
   return result < 0 ? EXIT_UNCLEAN : EXIT_SUCCESS;
 }
 
@@ -280,11 +283,15 @@ static int serve(VdServer *server)
   int result = 0;
 
   vd_serve_lines_start(&server->lines);
+  vd_serve_mirror_start(server);
   vd_serve_release_held(server);
   if (server->transport->start)
     server->transport->start(server);
-  while (result >= 0 && (!server->ended || server->busy > 0))
+  while (result >= 0 && (!server->ended || server->busy > 0)) {
     result = vd_serve_wait(server);
+    if (vd_serve_mirror_is_broken(server))
+      return EXIT_SUCCESS;
+  }
   return end_cleanly(server, result);
 }
 

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "engine/engine-mirror.h"
 #include "engine/engine.h"
 #include "engine/ring.h"
 #include "worker/sandbox.h"
@@ -72,6 +73,14 @@ extern const VdServeTransport vd_serve_ublk;
 extern const VdServeTransport vd_serve_fuse;
 extern const VdServeTransport vd_serve_nbd;
 
+/* serve-mirror.c's own. */
+typedef struct {
+  VdEngine *engine; /* of the image that is to be like ours; NULL: none is, or any more */
+  VdMirror *mirror; /* NULL with it */
+  unsigned told;    /* steps */
+  bool breaking;    /* no request is begun any more */
+} VdServeMirror;
+
 struct VdServer {
   VdServeOrder order;
   const VdServeTransport *transport;
@@ -82,6 +91,7 @@ struct VdServer {
   VdIo *io;
   VdPages *pages;
   VdEngine *engine; /* NULL while the images are not open */
+  VdServeMirror mirror;
   VdServeLines lines;
   unsigned busy;   /* requests in the engine */
   bool ended;      /* the transport takes no more requests */
@@ -101,6 +111,10 @@ bool vd_serve_make_ring(VdServer *server, VdFormatError *ret_error);
 
 /* How file is to be opened as a layer, with the pages of the server. */
 VdLayerSource vd_serve_source(const VdServer *server, unsigned file, bool writable);
+/* One image whose parents are those from first_parent on. */
+bool vd_serve_open_chain_over(VdServer *server, unsigned leaf, unsigned first_parent, bool leaf_writable,
+                              uint32_t device_id, VdLayer **ret_layers, unsigned *ret_n,
+                              VdFormatError *ret_error);
 /* server->pages, as large as the order says. */
 bool vd_serve_make_pages(VdServer *server, VdFormatError *ret_error);
 /* The images from first to the last, as one chain; pages are made. On failure those that were opened stay in
@@ -136,6 +150,19 @@ void vd_server_dismiss(VdServer *server);
 /* STOP of the daemon: see VdServeStopping. */
 void vd_server_stop(VdServer *server);
 
+/* serve-mirror.c */
+/* The engine is there, and nobody has asked it anything. What is wrong with the mirror is told, and harms
+ * nobody. */
+void vd_serve_mirror_start(VdServer *server);
+/* To the mirror's engine too. */
+void vd_serve_mirror_submit(VdServer *server, VdRequest *request);
+/* BREAK was said. */
+void vd_serve_mirror_break(VdServer *server);
+/* Once around the ring; true: the mirror has taken the image's place, and this worker ends. */
+bool vd_serve_mirror_is_broken(VdServer *server);
+/* The disk ends, and the mirror with it. Blocks. */
+void vd_serve_mirror_end(VdServer *server);
+
 /* serve-rest.c */
 /* Waits as vd_ring_wait(). From SIGTERM on the images are brought into their clean form whenever nobody has
  * wanted anything for a moment. */
@@ -155,7 +182,7 @@ bool vd_serve_lines_init(VdServeLines *self, VdServer *server, int first);
 /* From here on the daemon is heard. */
 void vd_serve_lines_start(VdServeLines *self);
 /* To whoever is connected. */
-void vd_serve_lines_tell(VdServeLines *self, const VdServeReport *report);
+void vd_serve_lines_tell(VdServeLines *self, const VdServeHeader *message);
 
 /* plan: level and account. Returns the exit status. */
 int vd_serve_main(const VdSandboxPlan *plan);
