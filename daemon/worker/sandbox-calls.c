@@ -95,6 +95,9 @@ static const struct {
 } allowed_with[] = {
     /* the answer; the question was received before */
     {"sendmsg", PROBE | TASK, {0, SCMP_CMP_EQ, 0, 0}, ON_LINE},
+    /* a task is told to end */
+    {"recv", TASK, {0, SCMP_CMP_EQ, 0, 0}, ON_LINE},
+    {"recvfrom", TASK, {0, SCMP_CMP_EQ, 0, 0}, ON_LINE},
     /* the daemon comes back */
     {"accept4", SERVE, {0, SCMP_CMP_EQ, 0, 0}, ON_LISTEN},
     {"epoll_ctl", SERVE, {0, SCMP_CMP_EQ, 0, 0}, ON_CONTROL},
