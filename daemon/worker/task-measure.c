@@ -77,16 +77,35 @@ static bool read_disk(void *user, uint64_t offset, uint8_t *buffer, size_t lengt
   return true;
 }
 
+/* *ret_whole: what the leaf does not hold is known too. */
+static bool open_disk(Disk *self, bool *ret_whole, VdFormatError *ret_error)
+{
+  VdServer *server = self->server;
+  VdLayerSource source;
+
+  *ret_whole = true;
+  if (!vd_serve_make_pages(server, ret_error))
+    return false;
+  if (server->order.n_images > 1)
+    return vd_serve_open_chain(server, 0, false, server->order.setup.device_id, self->layers, ret_error);
+  source = vd_serve_source(server, 0, false);
+  self->layers[0] = vd_layer_open(&source, server->order.setup.device_id, ret_error);
+  *ret_whole = self->layers[0] && !self->layers[0]->has_parent;
+  return self->layers[0] != NULL;
+}
+
 static bool measure_partitions(VdServer *server, VdServeResult *result, VdFormatError *ret_error)
 {
   static Disk disk;
+  bool whole;
 
   disk.server = server;
   disk.piece = aligned_alloc(VD_IO_ALIGNMENT, PIECE);
   if (!disk.piece)
     return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "", "no memory to read a disk");
-  return vd_serve_make_pages(server, ret_error) &&
-         vd_serve_open_chain(server, 0, false, server->order.setup.device_id, disk.layers, ret_error) &&
+  if (!open_disk(&disk, &whole, ret_error))
+    return false;
+  return !whole ||
          vd_partitions_smallest_size(read_disk, &disk, disk.layers[0]->size, disk.layers[0]->sector_size,
                                      &result->smallest_safe_size, ret_error);
 }
