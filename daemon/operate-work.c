@@ -65,7 +65,8 @@ static guint32 call_of(VdOperationKind kind)
 static void take_files(Operate *o)
 {
   const VdHandle *handle = o->handle;
-  gboolean whole = o->op.kind == VD_OPERATION_COMPACT || o->op.kind == VD_OPERATION_MERGE;
+  gboolean whole = o->op.kind == VD_OPERATION_COMPACT || o->op.kind == VD_OPERATION_MERGE ||
+                   o->op.kind == VD_OPERATION_MEASURE;
   guint n_parents = whole && handle->chain != NULL ? handle->chain->images->len : 0;
 
   o->fds = g_new(int, n_parents + 1);
