@@ -2,11 +2,11 @@
 /* CompactVirtualDisk: the file of a dynamic or differencing image becomes smaller (engine/compact.h). What
  * the disk holds stays, but for what its file systems call free, if they are to be asked. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "engine/compact.h"
-#include "worker/task.h"
+#include "worker/task-compact.h"
 
 typedef struct {
   VdServer *server;
@@ -74,20 +74,48 @@ static int close_images(VdServer *server)
   return error;
 }
 
+static bool has_any(const VdFreeBlocks *blocks)
+{
+  for (uint64_t i = 0; i < (blocks->blocks + 7) / 8; i++)
+    if (blocks->bits[i] != 0)
+      return true;
+  return false;
+}
+
+/* -ECANCELED: ret_error is filled. */
+static int run_plan(VdServer *server, VdCompactPlan *plan, VdCompactResult *ret_found, VdServeResult *result,
+                    VdFormatError *ret_error)
+{
+  bool ask = (server->order.setup.order.flags & VD_COMPACT_FILE_SYSTEMS) != 0;
+  VdFreeBlocks blocks = {0};
+  int error = 0;
+
+  if (ask && vd_engine_block_size(server->engine) != 0) {
+    if (!vd_task_compact_free(server, &blocks, result, ret_error))
+      error = -ECANCELED;
+    else if (has_any(&blocks))
+      plan->unneeded = &blocks;
+  }
+  if (error == 0)
+    error = vd_engine_compact(server->engine, plan, ret_found);
+  free(blocks.bits);
+  return error;
+}
+
 bool vd_task_compact(VdServer *server, VdServeResult *result, VdFormatError *ret_error)
 {
   const VdTaskOrder *order = &server->order.setup.order;
   Run run = {server, ret_error};
   VdCompactPlan plan = {.step = on_step, .user = &run};
   uint64_t before = file_size(server), after;
-  VdCompactResult found;
+  VdCompactResult found = {0};
   int error, closed;
 
   plan.zeros = order->flags & VD_COMPACT_NO_ZERO_SCAN ? VD_COMPACT_TRUST_MAP : VD_COMPACT_SCAN;
   plan.moves = order->flags & VD_COMPACT_NO_BLOCK_MOVES ? VD_COMPACT_STAY : VD_COMPACT_MOVE;
   if (!open_images(server, ret_error))
     return false;
-  error = vd_engine_compact(server->engine, &plan, &found);
+  error = run_plan(server, &plan, &found, result, ret_error);
   closed = close_images(server);
   if (error == -ECANCELED)
     return false;
