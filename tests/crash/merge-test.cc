@@ -96,6 +96,24 @@ std::array<uint8_t, 16> identity(const vd_sim::Image &image, uint32_t device_id,
   return id;
 }
 
+// What it takes for its parent, besides the one that it names first.
+bool names_another_parent(const vd_sim::Image &image, uint32_t device_id)
+{
+  static const uint8_t none[16] = {};
+  vd_sim::Io sim;
+  VdFormatError error = {};
+  VdPages *pages = vd_pages_new(sim.io(), 4096, 1 << 20);
+  VdLayerSource source = sim.source(sim.add(image, false), pages, false);
+  VdLayer *layer = vd_layer_open(&source, device_id, &error);
+
+  if (layer == nullptr)
+    throw std::runtime_error(error.text);
+  bool names = memcmp(layer->parent_id2, none, sizeof none) != 0;
+  vd_layer_free(layer);
+  vd_pages_free(pages);
+  return names;
+}
+
 // An empty image on top of a chain.
 vd_sim::Image create(const Case &one, size_t depth, const vd_sim::Image *parent)
 {
@@ -324,8 +342,10 @@ TEST_P(Merge, Whole)
   EXPECT_EQ(sim.changed_in_flight(), 0u);
   Files after = files_of(sim, files_.size());
   EXPECT_EQ(judge(after, true), "");
+  EXPECT_EQ(judge(sim.state({sim.log().size(), vd_sim::Cut::Kept::durable, 0, 512}), true), "");
   for (const vd_sim::Image &image : after)
     EXPECT_EQ(checked(image, GetParam().device_id), "");
+  EXPECT_FALSE(names_another_parent(after[GetParam().target - 2], GetParam().device_id));
   // Those above the target's child are as they were.
   for (size_t i = 0; i + 2 < GetParam().target; i++)
     EXPECT_EQ(after[i].read(0, after[i].size()), files_[i].read(0, files_[i].size()));

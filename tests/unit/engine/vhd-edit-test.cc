@@ -330,6 +330,7 @@ TEST_P(VhdEdit, PowerCutAtEveryMoment)
     sim.add(files_[0], true);
     ASSERT_TRUE(apply(sim, GetParam().edit, &error)) << error.text;
     cuts.most = GetParam().new_size > 1024 * gib ? 2 : GetParam().new_size > gib ? 8 : 40;
+    EXPECT_EQ(judge(sim.state({sim.log().size(), vd_sim::Cut::Kept::durable, 0, 512})[0], true), "");
     sim.for_each_cut(cuts, [&](const vd_sim::Cut &cut, std::vector<Image> &left) {
       if (HasFailure())
         return;
