@@ -72,7 +72,7 @@ char *vd_bar_format(const VdBarState *state, guint width)
 {
   g_autoptr(GString) numbers = numbers_of(state);
   GString *out = g_string_new(state->operation);
-  gsize taken = out->len + numbers->len + 5; /* brackets and spaces around the bar */
+  gsize taken = out->len + numbers->len + 6; /* brackets and spaces around the bar */
 
   if (state->progress >= 0 && taken + LEAST_BAR <= width) {
     guint room = width - (guint)taken;

@@ -99,11 +99,23 @@ static void show_storage(const VdKnown *self)
                    virtdisk_info_get_virtual_disk_id(kinds[VIRTDISK_INFO_VIRTUAL_DISK_ID]));
 }
 
+/* seconds: since 2000; 0 where the format remembers none. */
+static void show_timestamp(guint seconds)
+{
+  g_autoptr(GDateTime) epoch = g_date_time_new_utc(2000, 1, 1, 0, 0, 0);
+  g_autoptr(GDateTime) time = g_date_time_add_seconds(epoch, seconds);
+  g_autofree char *text = g_date_time_format_iso8601(time);
+
+  if (seconds != 0)
+    vd_output_pair("Parent changed at", text);
+}
+
 /* The whole chain of an attached disk; else the parent, or where it was looked for. */
 static void show_parents(const VdKnown *self)
 {
   VirtdiskInfo *location = self->kinds[VIRTDISK_INFO_PARENT_LOCATION];
   VirtdiskInfo *identifier = self->kinds[VIRTDISK_INFO_PARENT_IDENTIFIER];
+  VirtdiskInfo *timestamp = self->kinds[VIRTDISK_INFO_PARENT_TIMESTAMP];
   g_auto(GStrv) paths = NULL;
   gboolean found = TRUE;
 
@@ -117,6 +129,8 @@ static void show_parents(const VdKnown *self)
     vd_output_pair(found ? "Parent" : "Parent expected at", paths[i]);
   if (identifier != NULL)
     vd_output_pair("Parent identifier", virtdisk_info_get_parent_identifier(identifier));
+  if (timestamp != NULL)
+    show_timestamp(virtdisk_info_get_parent_timestamp(timestamp));
   vd_output_pair("Parents missing", self->parents_missing);
 }
 
@@ -150,8 +164,14 @@ static void show_other_kinds(const VdKnown *self)
               virtdisk_info_get_smallest_safe_virtual_size(kinds[VIRTDISK_INFO_SMALLEST_SAFE_VIRTUAL_SIZE]));
   if (kinds[VIRTDISK_INFO_IS_4K_ALIGNED] != NULL)
     show_bool("4K aligned", virtdisk_info_get_is_4k_aligned(kinds[VIRTDISK_INFO_IS_4K_ALIGNED]));
-  if (kinds[VIRTDISK_INFO_PHYSICAL_DISK] != NULL)
+  if (kinds[VIRTDISK_INFO_PHYSICAL_DISK] != NULL) {
+    g_autofree char *sectors = g_strdup_printf(
+        "%u/%u bytes", virtdisk_info_get_logical_sector_size(kinds[VIRTDISK_INFO_PHYSICAL_DISK]),
+        virtdisk_info_get_physical_sector_size(kinds[VIRTDISK_INFO_PHYSICAL_DISK]));
+
+    vd_output_pair("Sectors of the host", sectors);
     show_bool("On another machine", virtdisk_info_get_is_remote(kinds[VIRTDISK_INFO_PHYSICAL_DISK]));
+  }
   if (kinds[VIRTDISK_INFO_FRAGMENTATION] != NULL) {
     g_autofree char *text = g_strdup_printf(
         "%u%%", virtdisk_info_get_fragmentation_percentage(kinds[VIRTDISK_INFO_FRAGMENTATION]));

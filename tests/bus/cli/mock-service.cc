@@ -56,6 +56,7 @@ gboolean on_get_disk_for_path(VdDBusManager *manager, GDBusMethodInvocation *inv
 gboolean on_open(VdDBusManager *manager, GDBusMethodInvocation *invocation, const char *path, guint mask,
                  guint flags, GVariant *options, MockService *mock)
 {
+  mock->opened = path;
   if (!mock->record(invocation))
     vd_dbus_manager_complete_open_virtual_disk(manager, invocation, VD_HANDLE_PATH_PREFIX "1");
   return TRUE;
@@ -96,7 +97,14 @@ gboolean on_get_information(VdDBusHandle *handle, GDBusMethodInvocation *invocat
 {
   if (mock->record(invocation))
     return TRUE;
-  if (version == VIRTDISK_INFO_SIZE)
+  auto known = mock->information.find(mock->opened);
+  if (known != mock->information.end() && known->second.count(version) > 0)
+    vd_dbus_handle_complete_get_virtual_disk_information(
+        handle, invocation, g_variant_new_parsed(known->second[version].c_str()));
+  else if (known != mock->information.end())
+    g_dbus_method_invocation_return_error(invocation, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_TYPE,
+                                          "no kind %u", version);
+  else if (version == VIRTDISK_INFO_SIZE)
     vd_dbus_handle_complete_get_virtual_disk_information(
         handle, invocation,
         g_variant_new_parsed("{'VirtualSize': <uint64 3221225472>, "
@@ -136,6 +144,107 @@ gboolean on_close(VdDBusHandle *handle, GDBusMethodInvocation *invocation, GVari
 {
   if (!mock->record(invocation))
     vd_dbus_handle_complete_close(handle, invocation);
+  return TRUE;
+}
+
+gboolean on_create(VdDBusManager *manager, GDBusMethodInvocation *invocation, const char *path, guint mask,
+                   guint flags, guint64 size, GVariant *options, MockService *mock)
+{
+  gboolean async = FALSE;
+  g_variant_lookup(options, "async", "b", &async);
+  if (!mock->record(invocation))
+    vd_dbus_manager_complete_create_virtual_disk(manager, invocation,
+                                                 async ? MockService::JOB : VD_HANDLE_PATH_PREFIX "1");
+  return TRUE;
+}
+
+// Of compact and merge.
+gboolean on_operation(VdDBusHandle *handle, GDBusMethodInvocation *invocation, guint flags, GVariant *options,
+                      MockService *mock)
+{
+  if (!mock->record(invocation))
+    vd_dbus_handle_complete_compact_virtual_disk(handle, invocation, MockService::JOB);
+  return TRUE;
+}
+
+// Of expand and resize.
+gboolean on_size(VdDBusHandle *handle, GDBusMethodInvocation *invocation, guint flags, guint64 size,
+                 GVariant *options, MockService *mock)
+{
+  return on_operation(handle, invocation, flags, options, mock);
+}
+
+gboolean on_set_information(VdDBusHandle *handle, GDBusMethodInvocation *invocation, guint version,
+                            GVariant *info, GVariant *options, MockService *mock)
+{
+  if (!mock->record(invocation))
+    vd_dbus_handle_complete_set_virtual_disk_information(handle, invocation);
+  return TRUE;
+}
+
+gboolean on_enumerate(VdDBusHandle *handle, GDBusMethodInvocation *invocation, GVariant *options,
+                      MockService *mock)
+{
+  std::vector<const char *> items;
+  for (const std::string &item : mock->items)
+    items.push_back(item.c_str());
+  items.push_back(nullptr);
+  if (!mock->record(invocation))
+    vd_dbus_handle_complete_enumerate_virtual_disk_metadata(handle, invocation, items.data());
+  return TRUE;
+}
+
+gboolean on_get_metadata(VdDBusHandle *handle, GDBusMethodInvocation *invocation, const char *item,
+                         GVariant *options, MockService *mock)
+{
+  if (!mock->record(invocation))
+    g_dbus_method_invocation_return_value(
+        invocation, g_variant_new("(@ay)", g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, mock->data.data(),
+                                                                     mock->data.size(), 1)));
+  return TRUE;
+}
+
+gboolean on_set_metadata(VdDBusHandle *handle, GDBusMethodInvocation *invocation, const char *item,
+                         GVariant *data, GVariant *options, MockService *mock)
+{
+  g_autoptr(GVariant) bytes =
+      g_variant_get_child_value(g_dbus_method_invocation_get_parameters(invocation), 1);
+  gsize size;
+  auto begin = static_cast<const char *>(g_variant_get_fixed_array(bytes, &size, 1));
+  mock->data.assign(begin, size);
+  if (!mock->record(invocation))
+    vd_dbus_handle_complete_set_virtual_disk_metadata(handle, invocation);
+  return TRUE;
+}
+
+gboolean on_delete_metadata(VdDBusHandle *handle, GDBusMethodInvocation *invocation, const char *item,
+                            GVariant *options, MockService *mock)
+{
+  if (!mock->record(invocation))
+    vd_dbus_handle_complete_delete_virtual_disk_metadata(handle, invocation);
+  return TRUE;
+}
+
+gboolean on_wait(VdDBusJob *job, GDBusMethodInvocation *invocation, GVariant *options, MockService *mock)
+{
+  if (mock->record(invocation))
+    return TRUE;
+  if (mock->job_waits)
+    mock->waiting = invocation;
+  else
+    vd_dbus_job_complete_wait(job, invocation, g_variant_new_parsed(mock->results.c_str()));
+  return TRUE;
+}
+
+gboolean on_cancel(VdDBusJob *job, GDBusMethodInvocation *invocation, GVariant *options, MockService *mock)
+{
+  if (mock->record(invocation))
+    return TRUE;
+  vd_dbus_job_complete_cancel(job, invocation);
+  if (mock->waiting != nullptr)
+    g_dbus_method_invocation_return_error(mock->waiting, VIRTDISK_ERROR, VIRTDISK_ERROR_OPERATION_ABORTED,
+                                          "it was cancelled");
+  mock->waiting = nullptr;
   return TRUE;
 }
 
@@ -185,6 +294,23 @@ MockService::MockService(GDBusConnection *bus) : connection(bus)
   g_signal_connect(handle, "handle-attach-virtual-disk", G_CALLBACK(on_attach), this);
   g_signal_connect(handle, "handle-get-virtual-disk-physical-path", G_CALLBACK(on_physical_path), this);
   g_signal_connect(handle, "handle-close", G_CALLBACK(on_close), this);
+  g_signal_connect(manager, "handle-create-virtual-disk", G_CALLBACK(on_create), this);
+  g_signal_connect(handle, "handle-compact-virtual-disk", G_CALLBACK(on_operation), this);
+  g_signal_connect(handle, "handle-merge-virtual-disk", G_CALLBACK(on_operation), this);
+  g_signal_connect(handle, "handle-expand-virtual-disk", G_CALLBACK(on_size), this);
+  g_signal_connect(handle, "handle-resize-virtual-disk", G_CALLBACK(on_size), this);
+  g_signal_connect(handle, "handle-set-virtual-disk-information", G_CALLBACK(on_set_information), this);
+  g_signal_connect(handle, "handle-enumerate-virtual-disk-metadata", G_CALLBACK(on_enumerate), this);
+  g_signal_connect(handle, "handle-get-virtual-disk-metadata", G_CALLBACK(on_get_metadata), this);
+  g_signal_connect(handle, "handle-set-virtual-disk-metadata", G_CALLBACK(on_set_metadata), this);
+  g_signal_connect(handle, "handle-delete-virtual-disk-metadata", G_CALLBACK(on_delete_metadata), this);
+  job = vd_dbus_job_skeleton_new();
+  g_object_set(job, "operation", "compact", "path", "/images/disk.vhdx", "owner-uid", 0u, "progress", 0.42,
+               "progress-valid", TRUE, "bytes", (guint64)4294967296, "rate", (guint64)1048576, "state",
+               "running", "cancelable", TRUE, NULL);
+  g_signal_connect(job, "handle-wait", G_CALLBACK(on_wait), this);
+  g_signal_connect(job, "handle-cancel", G_CALLBACK(on_cancel), this);
+  export_at(job, connection, JOB);
   export_at(manager, connection, VD_ROOT_PATH);
   export_at(handle, connection, VD_HANDLE_PATH_PREFIX "1");
   own(connection, VD_BUS_NAME);
@@ -198,6 +324,12 @@ MockService::~MockService()
                                                "the mock ends");
   for (auto &each : disks)
     g_object_unref(each.second);
+  if (waiting != nullptr)
+    g_dbus_method_invocation_return_dbus_error(waiting, "org.freedesktop.DBus.Error.Failed", "the mock ends");
+  // A job that was shown is taken away by the object manager.
+  if (!job_is_shown)
+    g_dbus_interface_skeleton_unexport(G_DBUS_INTERFACE_SKELETON(job));
+  g_object_unref(job);
   g_dbus_interface_skeleton_unexport(G_DBUS_INTERFACE_SKELETON(manager));
   g_dbus_interface_skeleton_unexport(G_DBUS_INTERFACE_SKELETON(handle));
   g_object_unref(manager);
@@ -223,6 +355,15 @@ std::string MockService::add_disk(const std::string &path, const std::string &de
   g_object_unref(object);
   disks[object_path] = disk;
   return object_path;
+}
+
+void MockService::show_job()
+{
+  g_autoptr(VdDBusObjectSkeleton) object = vd_dbus_object_skeleton_new(JOB);
+  g_dbus_interface_skeleton_unexport(G_DBUS_INTERFACE_SKELETON(job));
+  job_is_shown = true;
+  vd_dbus_object_skeleton_set_job(object, job);
+  g_dbus_object_manager_server_export(objects, G_DBUS_OBJECT_SKELETON(object));
 }
 
 void MockService::remove_disk(const std::string &object_path)

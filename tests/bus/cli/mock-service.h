@@ -41,6 +41,22 @@ public:
   std::string found = "@a{sv} {}";
   bool detach_is_pending = false;
 
+  // The job that every operation begins. Wait is answered with these results (a{sv} as text).
+  static constexpr const char *JOB = "/org/virtdisk1/job/0_7";
+  VdDBusJob *job = nullptr;
+  std::string results = "@a{sv} {}";
+  // Shows the job to those who look for jobs.
+  void show_job();
+  // Wait is not answered until the job was cancelled.
+  bool job_waits = false;
+  GDBusMethodInvocation *waiting = nullptr;
+  // What GetVirtualDiskInformation says: by path of the image and kind (a{sv} as text). An image that is here
+  // has no other kinds.
+  std::map<std::string, std::map<guint, std::string>> information;
+  std::string opened; // path of the image opened last
+  std::vector<std::string> items;
+  std::string data; // of every item; what SetVirtualDiskMetadata brought
+
   std::vector<MockCall> calls;
   // The first call of that method; empty if there was none.
   MockCall call(const std::string &method) const;
@@ -60,6 +76,7 @@ private:
   std::vector<std::string> hung;
   std::vector<GDBusMethodInvocation *> unanswered;
   std::map<std::string, VdDBusDisk *> disks;
+  bool job_is_shown = false;
 };
 
 // UDisks2, as far as mounting goes: one device, known from the beginning or once it is told.
