@@ -8,6 +8,10 @@
 #include <fstream>
 #include <iterator>
 
+extern "C" {
+#include "engine/edit.h"
+}
+
 using namespace vhd;
 
 namespace
@@ -66,6 +70,19 @@ protected:
 
   images::Directory folder_;
 };
+
+// With its size changed, or its parent.
+Image edited(const Image &image, const std::function<bool(const VdLayerSource &, VdFormatError *)> &edit)
+{
+  vd_sim::Io sim;
+  VdFormatError error = {};
+
+  sim.add(image, true);
+  VdPages *pages = vd_pages_new(sim.io(), 4096, 64 * 4096);
+  EXPECT_TRUE(edit(sim.source(0, pages, true), &error)) << error.text;
+  vd_pages_free(pages);
+  return sim.image(0);
+}
 
 } // namespace
 
@@ -152,6 +169,61 @@ TEST_F(VhdOracle, LibvhdiReadsOurChains)
   ASSERT_EQ(vd_engine_close(child.engine), 0);
   child.image().to_file(path("child.vhd"));
   parent.image().to_file(path("parent.vhd"));
+  Image::from_bytes(disk).to_file(path("disk.raw"));
+  EXPECT_TRUE(run("mkdir mnt && vhdimount child.vhd mnt && { cmp mnt/vhdi2 disk.raw; result=$?; "
+                  "fusermount -u mnt || fusermount -u -z mnt; test $result = 0; }"))
+      << output();
+}
+
+TEST_F(VhdOracle, QemuReadsWhatHasGrown)
+{
+  if (!have("qemu-img"))
+    GTEST_SKIP() << "qemu-img is not installed";
+  constexpr uint64_t large = 1100 * mib; // the table takes the first block's place
+  for (uint32_t subtype : {VIRTDISK_SUBTYPE_DYNAMIC, VIRTDISK_SUBTYPE_FIXED}) {
+    Bytes disk(10 * mib + 512);
+    Chain chain({create(subtype, disk.size())}, true);
+
+    ASSERT_NE(chain.engine, nullptr) << chain.error.text;
+    change(chain, disk, 3);
+    ASSERT_EQ(vd_engine_close(chain.engine), 0);
+    uint64_t size = subtype == VIRTDISK_SUBTYPE_FIXED ? 12 * mib : large;
+    edited(chain.image(), [=](const VdLayerSource &source, VdFormatError *error) {
+      return vd_edit_size(&source, VIRTDISK_DEVICE_VHD, size, error);
+    }).to_file(path("grown.vhd"));
+    Image::from_bytes(disk).to_file(path("disk.raw"));
+    EXPECT_TRUE(
+        run("truncate -s " + std::to_string(size) +
+            " disk.raw && qemu-img convert -f vpc -O raw grown.vhd grown.raw && cmp disk.raw grown.raw"))
+        << output();
+  }
+}
+
+TEST_F(VhdOracle, LibvhdiFindsANewParent)
+{
+  if (!have("vhdimount") || !have("fusermount"))
+    GTEST_SKIP() << "libvhdi-utils or fuse is not installed";
+  if (access("/dev/fuse", R_OK | W_OK) != 0)
+    GTEST_SKIP() << "/dev/fuse cannot be opened";
+  Bytes disk(10 * mib);
+  Chain parent({create(VIRTDISK_SUBTYPE_DYNAMIC, disk.size(), 2 << 20, 8)}, true);
+  change(parent, disk, 2, 4096);
+  ASSERT_EQ(vd_engine_close(parent.engine), 0);
+  Chain child({create(VIRTDISK_SUBTYPE_DIFFERENCING, disk.size(), 2 << 20), parent.image()}, true);
+  ASSERT_NE(child.engine, nullptr) << child.error.text;
+  change(child, disk, 90, 4096);
+  ASSERT_EQ(vd_engine_close(child.engine), 0);
+  uint8_t id[16];
+  memset(id, 0x44, sizeof id);
+  edited(parent.image(), [&](const VdLayerSource &source, VdFormatError *error) {
+    return vd_edit_identifier(&source, VIRTDISK_DEVICE_VHD, id, error);
+  }).to_file(path("another.vhd"));
+  edited(child.image(), [&](const VdLayerSource &source, VdFormatError *error) {
+    VdEditParent other = {{}, 0, "another.vhd", ""};
+
+    memcpy(other.linkage, id, sizeof id);
+    return vd_edit_parent(&source, VIRTDISK_DEVICE_VHD, &other, error);
+  }).to_file(path("child.vhd"));
   Image::from_bytes(disk).to_file(path("disk.raw"));
   EXPECT_TRUE(run("mkdir mnt && vhdimount child.vhd mnt && { cmp mnt/vhdi2 disk.raw; result=$?; "
                   "fusermount -u mnt || fusermount -u -z mnt; test $result = 0; }"))
