@@ -77,7 +77,7 @@ gboolean vd_manager_is_idle(const VdDisk *disk, GError **error)
 
 gboolean vd_manager_may_operate(VdManager *self, VdHandle *handle, const VdOperation *op, GError **error)
 {
-  return check_state(handle, op->kind, error) && vd_operate_check(handle, op, error);
+  return vd_operate_check(handle, op, error) && check_state(handle, op->kind, error);
 }
 
 /* The end */
