@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The table of jobs: those that run, and for a while those that have ended. */
+#include <string.h>
+
 #include "jobs/jobs-private.h"
 #include "jobs/record.h"
 #include "virtdisk-error.h"
@@ -220,6 +222,11 @@ void vd_jobs_owner_gone(VdJobs *self, const char *bus_name)
   }
 }
 
+static gboolean is_element(const char *id)
+{
+  return id[0] != '\0' && id[strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
+}
+
 /* The workers of a service that is gone have seen its line close, and ended. */
 void vd_jobs_restore(VdJobs *self)
 {
@@ -230,7 +237,7 @@ void vd_jobs_restore(VdJobs *self)
     g_autoptr(VdJob) job = NULL;
 
     if (record->operation >= VD_N_JOB_OPERATIONS || record->uid == VD_UID_INVALID ||
-        !vd_job_token_is_valid(record->id) || vd_jobs_find(self, record->id) != NULL)
+        !is_element(record->id) || vd_jobs_find(self, record->id) != NULL)
       continue;
     job = vd_job_new(g_steal_pointer(&record->id), (VdJobOperation)record->operation, record->path,
                      record->uid);
