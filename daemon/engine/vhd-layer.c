@@ -153,15 +153,15 @@ static bool load_fixed(const VdVhdFooters *footers, VdFormatError *ret_error)
                              footer->offset, footer->current_size, footer->offset);
 }
 
-static bool prepare_writing(VdVhdLayer *self, const VdVhdFooters *footers, const VdVhdBatUse *use,
-                            VdFormatError *ret_error)
+static bool prepare_writing(VdVhdLayer *self, const VdReader *reader, const VdVhdFooters *footers,
+                            const VdVhdBatUse *use, VdFormatError *ret_error)
 {
   int error;
 
   if (self->type != VD_VHD_FIXED) {
     if (!take_memory(self))
       return fail_memory(ret_error);
-    vd_vhd_space_init(self, footers, use);
+    vd_vhd_space_init(self, reader, footers, use);
   }
   error = vd_vhd_tail_mend(self, footers);
   if (error < 0)
@@ -188,7 +188,7 @@ static bool load(VdVhdLayer *self, const VdLayerSource *source, VdFormatError *r
   if (self->type == VD_VHD_FIXED ? !load_fixed(&footers, ret_error)
                                  : !load_sparse(self, &reader, &footers, &use, ret_error))
     return false;
-  if (source->writable && !prepare_writing(self, &footers, &use, ret_error))
+  if (source->writable && !prepare_writing(self, &reader, &footers, &use, ret_error))
     return false;
   /* Mending may have made it shorter; what it becomes longer by is beyond what is known, until it grows. */
   vd_pages_set_size(self->pages, source->file,

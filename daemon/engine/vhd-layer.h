@@ -238,7 +238,8 @@ uint64_t vd_vhd_space_position(const VdVhdLayer *self, uint64_t offset);
 /* Bytes from one new block to the next. */
 uint64_t vd_vhd_space_stride(const VdVhdLayer *self);
 /* footers, use: what was found in the image. */
-void vd_vhd_space_init(VdVhdLayer *self, const VdVhdFooters *footers, const VdVhdBatUse *use);
+void vd_vhd_space_init(VdVhdLayer *self, const VdReader *reader, const VdVhdFooters *footers,
+                       const VdVhdBatUse *use);
 /* A place for a block. WAIT: the waiter is woken when there is one, or none to be had. */
 VdStep vd_vhd_space_take(VdVhdLayer *self, uint64_t *ret_place, VdWaiter *waiter, int *ret_error);
 /* A place that the table does not refer to any more, whatever is written there. */

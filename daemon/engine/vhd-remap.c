@@ -141,8 +141,8 @@ static bool next_hole(VdVhdLayer *self, unsigned slot, VdIoOp *op)
     if (remap->kind == VD_RUN_HERE || remap->from.length == 0)
       continue;
     op->kind = VD_IO_PUNCH;
-    op->offset = remap->from.offset + self->shape.bitmap_length;
-    op->length = self->shape.block_size;
+    op->offset = remap->from.offset;
+    op->length = remap->from.length;
     return true;
   }
   return false;

@@ -45,18 +45,42 @@ static uint64_t end_of_structures(const VdVhdLayer *self)
   return end;
 }
 
-/* Between the table and the first block other programs keep things of their own; no
- * block is moved there, nor the trailer. */
-static uint64_t find_floor(const VdVhdLayer *self, const VdVhdBatUse *use, uint64_t trailer)
+/* What cannot be read holds something. */
+static bool holds_something(const VdReader *reader, uint64_t from, uint64_t to)
+{
+  uint8_t bytes[4096];
+
+  for (uint64_t at = vd_reader_next_data(reader, from); at < to; at = vd_reader_next_data(reader, at)) {
+    size_t length = to - at < sizeof bytes ? (size_t)(to - at) : sizeof bytes;
+    VdFormatError error;
+    VdSpan span;
+
+    if (!vd_reader_read(reader, "space before the blocks", at, bytes, length, &span, &error))
+      return true;
+    for (size_t i = 0; i < length; i++)
+      if (bytes[i] != 0)
+        return true;
+    at += length;
+  }
+  return false;
+}
+
+/* Between the table and the first block other programs keep things of their own; no block is moved there, nor
+ * the trailer. With nothing but zeros it is where blocks were. */
+static uint64_t find_floor(const VdVhdLayer *self, const VdReader *reader, const VdVhdBatUse *use,
+                           uint64_t trailer)
 {
   uint64_t end = end_of_structures(self), first = use->allocated > 0 ? use->lowest : trailer;
 
   if (first < end)
     return end;
-  return first < end + FOREIGN_TABLE ? first : end + FOREIGN_TABLE;
+  first = first < end + FOREIGN_TABLE ? first : end + FOREIGN_TABLE;
+  return use->allocated > 0 && first - end > VD_VHD_ALIGNMENT && !holds_something(reader, end, first) ? end
+                                                                                                      : first;
 }
 
-void vd_vhd_space_init(VdVhdLayer *self, const VdVhdFooters *footers, const VdVhdBatUse *use)
+void vd_vhd_space_init(VdVhdLayer *self, const VdReader *reader, const VdVhdFooters *footers,
+                       const VdVhdBatUse *use)
 {
   VdVhdSpace *space = &self->space;
   uint64_t trailer = footers->space_end;
@@ -66,7 +90,7 @@ void vd_vhd_space_init(VdVhdLayer *self, const VdVhdFooters *footers, const VdVh
   space->aligned = (first + self->shape.bitmap_length) % VD_VHD_ALIGNMENT == 0;
   if (use->allocated == 0 && footers->trailer == VD_VHD_TRAILER_MISSING)
     space->aligned = true;
-  space->floor = find_floor(self, use, trailer);
+  space->floor = find_floor(self, reader, use, trailer);
   space->trailer = trailer;
   space->next = vd_vhd_space_position(self, trailer);
   space->stale = trailer;
