@@ -55,12 +55,16 @@ class UserFuse:
         with self._noticed:
             return self._noticed.wait_for(lambda: len(self.kept) >= n, deadline)
 
+    def shorten(self, size):
+        """Reading shows it; asking does not, for a while."""
+        self._data = self._data[:size]
+
     def release(self):
         """All that waits is answered, and all that follows."""
         with self._lock:
             self.held, kept, self.kept = set(), self.kept, []
-        for operation, unique, node in kept:
-            self._answer(operation, unique, node, b"")
+        for question in kept:
+            self._answer(*question)
 
     def end(self):
         self.release()
@@ -83,10 +87,11 @@ class UserFuse:
             _, operation, unique, node, _, _, thread, _ = _HEADER.unpack_from(question)
             with self._lock:
                 held = operation in self.held and self._process in (None, _process_of(thread))
+                body = question[_HEADER.size:]
                 if held:
-                    self.kept.append((operation, unique, node))
+                    self.kept.append((operation, unique, node, body))
             if not held:
-                self._answer(operation, unique, node, question[_HEADER.size:])
+                self._answer(operation, unique, node, body)
                 continue
             with self._noticed:
                 self._noticed.notify_all()
