@@ -43,7 +43,7 @@ static const struct {
     {"recvmsg", SERVE},
     {"sendmsg", SERVE}, /* lines: whatever else has a descriptor here is no socket */
     /* files in memory, which a ring hands to a thread; the new image of a task, and what it has to tell */
-    {"pwrite64", WRITER | TASK},
+    {"pwrite64", WRITER},
     {"fdatasync", SERVE | TASK}, /* the same, durable */
     {"fsync", TASK},             /* with its name */
     {"fallocate", TASK},         /* and takes its space */

@@ -218,7 +218,10 @@ static bool shut_in(VdServer *server, const VdSandboxPlan *who, VdFormatError *r
   const char *failed_step;
 
   plan.purpose = setup->transport != VD_TRANSPORT_NONE ? VD_SANDBOX_SERVE : VD_SANDBOX_TASK;
-  plan.files = (setup->flags & VD_SERVE_WRITABLE) != 0 ? VD_SANDBOX_FILES_WRITTEN : VD_SANDBOX_FILES_READ;
+  /* What is too long for an answer is written too. */
+  plan.files = (setup->flags & VD_SERVE_WRITABLE) != 0 || server->order.blob_fd >= 0
+                   ? VD_SANDBOX_FILES_WRITTEN
+                   : VD_SANDBOX_FILES_READ;
   plan.first_fd = VD_WORKER_SOCKET_FD;
   plan.last_fd = highest_fd(server);
   plan.spare_fds = plan.purpose == VD_SANDBOX_SERVE ? VD_SERVE_MAX_LINES : 0;
