@@ -355,7 +355,7 @@ TEST_P(VhdEdit, EachOperationFailsOnce)
       break;
     EXPECT_TRUE(error.code == VIRTDISK_ERROR_IO || error.code == VIRTDISK_ERROR_DISK_FULL) << error.text;
     ASSERT_EQ(judge(sim.image(0), false), "") << "operation " << nth;
-    if (nth > 60)
+    if (nth > 60 || (nth > 10 && GetParam().new_size > gib))
       nth += 20;
   }
 }
