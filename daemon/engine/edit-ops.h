@@ -23,5 +23,6 @@ typedef struct {
   bool (*remove)(const VdLayerSource *source, const uint8_t item[16], VdFormatError *ret_error);
 } VdEditOps;
 
+extern const VdEditOps vd_raw_edit_ops;
 extern const VdEditOps vd_vhd_edit_ops;
 extern const VdEditOps vd_vhdx_edit_ops;

@@ -17,6 +17,8 @@ static const VdEditOps *ops_of(uint32_t device_id)
     return &vd_vhd_edit_ops;
   case VIRTDISK_DEVICE_VHDX:
     return &vd_vhdx_edit_ops;
+  case VIRTDISK_DEVICE_RAW:
+    return &vd_raw_edit_ops;
   default:
     return &no_ops;
   }
