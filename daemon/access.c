@@ -14,8 +14,7 @@
 #define OPEN_FLAGS_NOT_ISO                                                                                   \
   (VIRTDISK_OPEN_NO_PARENTS | VIRTDISK_OPEN_CUSTOM_DIFF_CHAIN | VIRTDISK_OPEN_BLANK_FILE |                   \
    VIRTDISK_OPEN_BOOT_DRIVE)
-#define ATTACH_FLAGS_UNSUPPORTED                                                                             \
-  (VIRTDISK_ATTACH_NO_LOCAL_HOST | VIRTDISK_ATTACH_NON_PNP | VIRTDISK_ATTACH_REGISTER_VOLUME)
+#define ATTACH_FLAGS_UNSUPPORTED (VIRTDISK_ATTACH_NON_PNP | VIRTDISK_ATTACH_REGISTER_VOLUME)
 /* "All other handles may hold only DETACH and/or GET_INFO" (VIRTUAL_DISK_ACCESS_MASK). */
 #define MASK_HARMLESS (VIRTDISK_ACCESS_DETACH | VIRTDISK_ACCESS_GET_INFO)
 /* "The attach descriptor absent, the node follows the image's owner, never wider than this." */
@@ -224,15 +223,29 @@ static gboolean resolve_lifetime(const VdAttachParams *p, VdLifetime *ret, GErro
   return TRUE;
 }
 
+static gboolean is_hostless(const VdAttachParams *p)
+{
+  return (p->flags & VIRTDISK_ATTACH_NO_LOCAL_HOST) != 0;
+}
+
 /* The word as a constant; NULL: none, or no such route. */
 static const char *route_of(const VdAttachParams *p)
 {
-  static const char *const routes[] = {"loop", "ublk", "fuse"};
+  static const char *const routes[] = {"loop", "ublk", "fuse", "nbd"};
 
+  if (p->route == NULL && is_hostless(p))
+    return "nbd";
   for (gsize i = 0; p->route != NULL && i < G_N_ELEMENTS(routes); i++)
     if (g_str_equal(p->route, routes[i]))
       return routes[i];
   return NULL;
+}
+
+/* What there is no device for. */
+static gboolean asks_for_device(const VdAttachParams *p)
+{
+  return p->has_sector_size || p->has_partition_scan || p->has_uid || p->has_gid || p->has_mode ||
+         p->detach_on_unmount;
 }
 
 static gboolean check_attach_fields(const VdAttachParams *p, GError **error)
@@ -261,8 +274,13 @@ static gboolean check_attach_fields(const VdAttachParams *p, GError **error)
   else if (p->has_mode && (p->mode & ~07777u) != 0)
     wrong = "mode has bits beyond permissions";
   else if (p->route != NULL && route_of(p) == NULL)
-    wrong = "route is not loop, ublk or fuse";
-  else if (p->zero_copy && p->route != NULL && !g_str_equal(p->route, "ublk"))
+    wrong = "route is not loop, ublk, fuse or nbd";
+  else if (route_of(p) != NULL && g_str_equal(route_of(p), "nbd") != is_hostless(p))
+    wrong = "the route nbd and NO_LOCAL_HOST go together";
+  else if (is_hostless(p) && asks_for_device(p))
+    wrong = "with NO_LOCAL_HOST there is no device for sector-size, partition-scan, owner-uid, owner-gid, "
+            "mode or detach-on-unmount";
+  else if (p->zero_copy && route_of(p) != NULL && !g_str_equal(route_of(p), "ublk"))
     wrong = "zero-copy belongs to the route ublk";
   if (wrong == NULL)
     return TRUE;
@@ -278,6 +296,13 @@ gboolean vd_access_attach_flags(const VdAttachParams *p, guint32 device_id, VdLi
   if ((p->flags & ATTACH_FLAGS_UNSUPPORTED) != 0) {
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED, "attach flags 0x%08x are not supported",
                 p->flags & ATTACH_FLAGS_UNSUPPORTED);
+    return FALSE;
+  }
+  if (is_hostless(p) && *ret_lifetime != VD_LIFETIME_HANDLE) {
+    g_set_error_literal(
+        error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
+        "with NO_LOCAL_HOST the disk is a connection of the caller, which ends with its handle: "
+        "no other lifetime can be had");
     return FALSE;
   }
   *ret_read_only = (p->flags & VIRTDISK_ATTACH_READ_ONLY) != 0;
@@ -409,7 +434,8 @@ gboolean vd_access_attach(const VdAttachParams *p, const VdRights *rights, const
     return FALSE;
   plan.sector_size = p->has_sector_size ? p->sector_size : facts->sector_size;
   /* A CD has no partitions; a disk has, and a hybrid ISO only where 512-byte sectors are asked for. */
-  plan.partition_scan = p->has_partition_scan ? p->partition_scan : facts->device_id != VIRTDISK_DEVICE_ISO;
+  plan.partition_scan =
+      p->has_partition_scan ? p->partition_scan : facts->device_id != VIRTDISK_DEVICE_ISO && !is_hostless(p);
   /* "Default: unbuffered; CACHED_IO changes that." */
   plan.direct_io = (rights->flags & VIRTDISK_OPEN_CACHED_IO) == 0;
   if (!resolve_range(p, facts, &plan, error) ||

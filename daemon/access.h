@@ -77,7 +77,7 @@ typedef struct {
   gboolean partition_scan;
   guint32 uid, gid, mode;
   guint64 restricted_offset, restricted_length;
-  const char *route; /* "loop", "ublk", "fuse", or NULL: the best there is */
+  const char *route; /* "loop", "ublk", "fuse", "nbd", or NULL: the best there is */
   gboolean zero_copy;
 } VdAttachParams;
 

@@ -122,7 +122,7 @@ static gboolean check_state(VdDisk *disk, VdHandle *handle, GError **error)
   }
   g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is attached already%s%s",
               disk->display, disk->attachment->device != NULL ? " as " : "",
-              disk->attachment->device != NULL ? vd_device_get_info(disk->attachment->device)->path : "");
+              disk->attachment->device != NULL ? vd_device_get_info(disk->attachment->device)->title : "");
   return FALSE;
 }
 
@@ -334,10 +334,27 @@ static void unlock_attachment(const VdDisk *disk, VdDiskAttachment *a)
     vd_chain_unlock(a->chain);
 }
 
+/* What our own worker wrote has made the file larger or smaller: nobody else has changed it, and a handle may
+ * attach it again. */
+static void learn_size(VdDisk *disk, const VdDiskAttachment *a)
+{
+  guint64 size, allocated;
+
+  if (disk->facts.linear || a->plan.read_only)
+    return;
+  for (guint i = 0; i < disk->handles->len; i++) {
+    const VdHandle *handle = g_ptr_array_index(disk->handles, i);
+
+    if (handle->image != NULL && vd_image_sizes(handle->image, &size, &allocated))
+      disk->facts.file_size = size;
+  }
+}
+
 static void end_attachment(VdManager *self, VdDisk *disk)
 {
   VdDiskAttachment *a = g_steal_pointer(&disk->attachment);
 
+  learn_size(disk, a);
   unlock_attachment(disk, a);
   for (guint i = 0; i < disk->handles->len; i++)
     ((VdHandle *)g_ptr_array_index(disk->handles, i))->attacher = FALSE;

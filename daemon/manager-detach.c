@@ -155,7 +155,7 @@ static GError *busy_handles(VdDisk *disk, VdHandle *except)
   g_autofree char *who = describe_handles(disk, except);
 
   return g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY, "%s (%s) is held by %s", disk->display,
-                     vd_device_get_info(disk->attachment->device)->path, who);
+                     vd_device_get_info(disk->attachment->device)->title, who);
 }
 
 /* WHEN_IDLE while handles are open: the last of them to close ends the attachment. */
@@ -201,8 +201,8 @@ static void start_detach(GTask *owned)
   if (inner != NULL && detach->mode == VD_DETACH_IF_IDLE) {
     g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY,
                             "%s (%s) holds the image %s, which is attached as %s: detach that first",
-                            disk->display, vd_device_get_info(disk->attachment->device)->path, inner->display,
-                            vd_device_get_info(inner->attachment->device)->path);
+                            disk->display, vd_device_get_info(disk->attachment->device)->title,
+                            inner->display, vd_device_get_info(inner->attachment->device)->title);
     return;
   }
   detach->was_pending = disk->state == VD_DISK_DETACH_PENDING;

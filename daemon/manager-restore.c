@@ -7,13 +7,16 @@
 #include <string.h>
 
 /* By the kernel's number of the disk. Who may write to a loop device may give it any tag, also another
- * disk's; so the tag counts only where the number was not known yet, and what is found that way is undone. */
+ * disk's; so the tag counts only where the number was not known yet, and what is found that way is undone;
+ * and for what is no disk of the kernel, of which only our own records tell. */
 static VdDevice *take_device(GPtrArray *devices, const VdRunRecord *record)
 {
   for (guint i = 0; i < devices->len; i++) {
     const VdDeviceInfo *info = vd_device_get_info(g_ptr_array_index(devices, i));
 
-    if (record->diskseq != 0 ? info->diskseq == record->diskseq : g_strcmp0(info->tag, record->tag) == 0)
+    if (record->diskseq != 0 ? info->diskseq == record->diskseq
+                             : g_strcmp0(info->tag, record->tag) == 0 &&
+                                   (record->phase == VD_RUN_INTENT || info->diskseq == 0))
       return g_ptr_array_steal_index_fast(devices, i);
   }
   return NULL;
@@ -27,14 +30,14 @@ static void on_orphan_detached(GObject *source, GAsyncResult *result, gpointer u
 
   if (!vd_device_detach_finish(device, result, &pending, &error))
     g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE",
-                     "%s, left over from an interrupted attach: %s", vd_device_get_info(device)->path,
+                     "%s, left over from an interrupted attach: %s", vd_device_get_info(device)->title,
                      error->message);
 }
 
 static void undo_device(VdDevice *device)
 {
   g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "MESSAGE",
-                   "%s is left over from an interrupted attach: undone", vd_device_get_info(device)->path);
+                   "%s is left over from an interrupted attach: undone", vd_device_get_info(device)->title);
   vd_device_set_owned(device, FALSE);
   vd_device_detach_async(device, VD_DETACH_WHEN_IDLE, NULL, on_orphan_detached, device);
 }

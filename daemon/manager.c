@@ -242,7 +242,7 @@ gboolean vd_manager_may_attach(VdManager *self, VdImage *image, const VdRights *
   if (disk->attachment != NULL) {
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is attached already%s%s",
                 disk->display, disk->attachment->device != NULL ? " as " : "",
-                disk->attachment->device != NULL ? vd_device_get_info(disk->attachment->device)->path : "");
+                disk->attachment->device != NULL ? vd_device_get_info(disk->attachment->device)->title : "");
     return FALSE;
   }
   return check_share(disk, rights, error) && vd_manager_may_use(self, image, rights->write, error);

@@ -8,7 +8,7 @@ VdAttachment *vd_attachment_new(const char *rundir)
   VdAttachment *self = g_new0(VdAttachment, 1);
 
   self->rundir = g_strdup(rundir);
-  self->hold_fd = -1;
+  self->hold_fd = self->client_fd = -1;
   return self;
 }
 
@@ -21,7 +21,7 @@ VdAttachment *vd_attachment_copy(const VdAttachment *self)
   copy->path = g_strdup(self->path);
   copy->rundir = g_strdup(self->rundir);
   copy->serving = self->serving != NULL ? vd_serving_ref(self->serving) : NULL;
-  copy->hold_fd = -1;
+  copy->hold_fd = copy->client_fd = -1;
   return copy;
 }
 
@@ -30,6 +30,7 @@ void vd_attachment_free(VdAttachment *self)
   if (self == NULL)
     return;
   vd_clear_fd(&self->hold_fd);
+  vd_clear_fd(&self->client_fd);
   vd_serving_unref(self->serving);
   g_free(self->tag);
   g_free(self->name);

@@ -20,10 +20,11 @@ typedef struct {
    * table because of our own closing of the node, which would drop partitions that the kernel cannot parse.
    */
   int hold_fd;
+  int client_fd; /* NBD: the end of the connection that is for whoever attaches, until it is taken; or -1 */
 } VdAttachment;
 
 VdAttachment *vd_attachment_new(const char *rundir);
-/* Without the hold. */
+/* Without the hold and the client's end. */
 VdAttachment *vd_attachment_copy(const VdAttachment *self);
 void vd_attachment_free(VdAttachment *self);
 

@@ -5,13 +5,15 @@
 
 #include "attach/fuse.h"
 #include "attach/loop.h"
+#include "attach/nbd.h"
 #include "attach/sysfs.h"
 #include "attach/ublk.h"
 #include "util/checked.h"
 #include "virtdisk-error.h"
 
-/* The kernel alone first, which nothing could be faster than; then a worker, in the shorter way first. */
-static const VdRoute *const routes[] = {&vd_route_loop, &vd_route_ublk, &vd_route_fuse, NULL};
+/* The kernel alone first, which nothing could be faster than; then a worker, in the shorter way first. No
+ * device at all only where that is wanted. */
+static const VdRoute *const routes[] = {&vd_route_loop, &vd_route_ublk, &vd_route_fuse, &vd_route_nbd, NULL};
 
 const VdRoute *const *vd_routes(void)
 {
@@ -48,7 +50,7 @@ static void add_objection(GString *objections, const VdRoute *route, const char 
 
 static gboolean is_wanted(const VdRoute *route, const VdAttachSpec *spec)
 {
-  return spec->route == NULL || g_str_equal(route->name, spec->route);
+  return spec->route == NULL ? !route->by_name : g_str_equal(route->name, spec->route);
 }
 
 static char *explain(const VdAttachSpec *spec, const char *why, const GString *objections)

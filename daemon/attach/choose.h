@@ -12,6 +12,7 @@ typedef enum {
 
 typedef struct {
   const char *name;
+  gboolean by_name; /* taken where spec->route asks for it, and only there */
   VdIdle idle;
   /* ret_why (transfer full): why this way, in one sentence without its end; if FALSE: why not, as a part of
    * one. In a thread; may block. */
@@ -30,7 +31,7 @@ typedef struct {
   /* Whether the kernel still has this very attachment. Any thread; does not block. */
   gboolean (*is_live)(const VdAttachment *attachment);
   /* Its worker is gone: another one takes over, and who waits goes on. In a thread; may block. NULL: there is
-   * no worker. */
+   * no worker, or none could: the device has ended with it. */
   gboolean (*recover)(const VdAttachment *attachment, GError **error);
   /* Its worker, which serves well, is to be replaced: it ends as gently as the kernel lets it, or stays and
    * is ended by recover, which comes next. In a thread; may block. NULL: it is not replaced while it serves.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The mounts of a device and its partitions, in the mount namespace of the service. */
+/* The partitions of a device, and the mounts of both in the mount namespace of the service. */
 #include "attach/device.h"
 
 #include <string.h>
@@ -37,4 +37,34 @@ guint vd_device_count_mounts(VdDevice *self)
       count++;
   }
   return count;
+}
+
+gboolean vd_device_contains(VdDevice *self, dev_t devno)
+{
+  const VdDeviceInfo *info = vd_device_get_info(self);
+  g_autofree char *link = NULL, *target = NULL, *disk = NULL, *name = NULL;
+
+  if (info->number == 0)
+    return FALSE;
+  if (devno == info->number)
+    return TRUE;
+  /* One look, however many partitions there are: callers ask for each disk, on the main loop. The folder of a
+   * partition lies within its disk's. */
+  link = g_strdup_printf("/sys/dev/block/%u:%u", major(devno), minor(devno));
+  target = major(devno) != 0 ? g_file_read_link(link, NULL) : NULL;
+  if (target == NULL)
+    return FALSE;
+  disk = g_path_get_dirname(target);
+  name = g_path_get_basename(disk);
+  return g_str_equal(name, info->name);
+}
+
+char *vd_device_partition_path(VdDevice *self, guint32 partition)
+{
+  const char *disk = vd_device_get_info(self)->name;
+  g_autofree char *name = g_strdup_printf("%sp%u", disk, partition);
+
+  if (!vd_sysfs_exists(NULL, disk, name))
+    return NULL;
+  return g_strconcat("/dev/", name, NULL);
 }

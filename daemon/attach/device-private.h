@@ -19,6 +19,7 @@ struct VdDevice {
   gboolean unwanted; /* to be detached when idle; we have to notice that */
   VdIdleWatch *idle;
   VdSupervisor *supervisor; /* NULL: no worker serves it */
+  GPtrArray *waiting;       /* element GTask*: detaches that wait for the end that is under way; or NULL */
   gboolean gone;
   VdDeviceGoneFunc gone_func;
   gpointer gone_data;

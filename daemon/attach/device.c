@@ -81,6 +81,14 @@ static void reclaim(VdDevice *self, GAsyncReadyCallback done, gpointer user_data
   vd_offload(task, reclaim_in_thread);
 }
 
+static void tell_waiting(VdDevice *self)
+{
+  g_autoptr(GPtrArray) waiting = g_steal_pointer(&self->waiting);
+
+  for (guint i = 0; waiting != NULL && i < waiting->len; i++)
+    g_task_return_boolean(g_ptr_array_index(waiting, i), TRUE);
+}
+
 /* The only place where a device becomes gone. */
 static void mark_gone(VdDevice *self, Gone how)
 {
@@ -102,6 +110,7 @@ static void mark_gone(VdDevice *self, Gone how)
     vd_hints_remove(attachment->rundir, attachment->name, attachment->diskseq);
   if (func != NULL)
     func(self, self->gone_data);
+  tell_waiting(self);
   vd_device_unref(self);
 }
 
@@ -167,11 +176,15 @@ static gboolean on_gone_before(gpointer user_data)
   return G_SOURCE_REMOVE;
 }
 
+/* There is nobody but the worker to say that a connection has ended. */
 static void on_worker_failed(gpointer user_data)
 {
   VdDevice *self = user_data;
 
-  self->info.failed = TRUE;
+  if (self->route->recover == NULL)
+    handle_end(self);
+  else
+    self->info.failed = TRUE;
 }
 
 /* Takes reason and attachment over. */
@@ -185,20 +198,22 @@ static VdDevice *device_new(const VdRoute *route, char *reason, VdAttachment *at
   self->reason = reason;
   self->attachment = attachment;
   self->owned = owned;
-  self->info = (VdDeviceInfo){.route = route->name,
-                              .reason = reason,
-                              .path = attachment->path,
-                              .name = attachment->name,
-                              .tag = attachment->tag,
-                              .number = attachment->number,
-                              .diskseq = attachment->diskseq,
-                              .size = attachment->size,
-                              .read_only = attachment->read_only,
-                              .direct_io = attachment->direct_io,
-                              .settled = settled,
-                              .image_dev = attachment->image_dev,
-                              .image_ino = attachment->image_ino,
-                              .served = attachment->serving != NULL};
+  self->info =
+      (VdDeviceInfo){.route = route->name,
+                     .reason = reason,
+                     .path = attachment->path,
+                     .title = *attachment->path != '\0' ? attachment->path : "a connection without device",
+                     .name = attachment->name,
+                     .tag = attachment->tag,
+                     .number = attachment->number,
+                     .diskseq = attachment->diskseq,
+                     .size = attachment->size,
+                     .read_only = attachment->read_only,
+                     .direct_io = attachment->direct_io,
+                     .settled = settled,
+                     .image_dev = attachment->image_dev,
+                     .image_ino = attachment->image_ino,
+                     .served = attachment->serving != NULL};
   start_listening(self);
   if (attachment->serving != NULL)
     self->supervisor = vd_supervisor_new(route, attachment, on_worker_failed, self);
@@ -212,6 +227,11 @@ VdDevice *vd_device_ref(VdDevice *self)
 {
   self->refs++;
   return self;
+}
+
+int vd_device_take_connection(VdDevice *self)
+{
+  return vd_steal_fd(&self->attachment->client_fd);
 }
 
 pid_t vd_device_worker_pid(VdDevice *self)
@@ -237,7 +257,7 @@ static void on_abandoned_detached(GObject *source, GAsyncResult *result, gpointe
 
   if (vd_device_detach_finish(self, result, NULL, &error) || self->gone)
     return;
-  g_warning("%s is left attached: %s", self->info.path, error->message);
+  g_warning("%s is left attached: %s", self->info.title, error->message);
   vd_device_set_gone_func(self, NULL, NULL);
   vd_device_unref(self);
 }
@@ -451,6 +471,12 @@ static void on_attached(GObject *source, GAsyncResult *result, gpointer user_dat
     g_task_return_error(task, error);
     return;
   }
+  if (*op->made->path == '\0') {
+    g_task_return_pointer(
+        task, device_new(op->route, g_steal_pointer(&op->reason), g_steal_pointer(&op->made), TRUE, TRUE),
+        (GDestroyNotify)vd_device_unref);
+    return;
+  }
   if (op->spec.made_func != NULL)
     op->spec.made_func(op->made->path, op->made->name, op->made->number, op->user_data);
   partitions = vd_partitions_list(op->made->name);
@@ -581,9 +607,15 @@ void vd_device_detach_async(VdDevice *self, VdDetachMode mode, GCancellable *can
     g_task_return_boolean(task, TRUE);
     return;
   }
-  if (self->detaching || self->ending) {
+  if (self->detaching) {
     g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY, "%s is being detached already",
-                            self->info.path);
+                            self->info.title);
+    return;
+  }
+  if (self->ending) {
+    if (self->waiting == NULL)
+      self->waiting = g_ptr_array_new_with_free_func(g_object_unref);
+    g_ptr_array_add(self->waiting, g_steal_pointer(&task));
     return;
   }
   self->detaching = TRUE;
@@ -642,30 +674,4 @@ GPtrArray *vd_device_scan(const char *rundir)
   }
   vd_hints_sweep(rundir, live_files, reclaim_forgotten);
   return devices;
-}
-
-gboolean vd_device_contains(VdDevice *self, dev_t devno)
-{
-  g_autofree char *link = NULL, *target = NULL, *disk = NULL, *name = NULL;
-
-  if (devno == self->info.number)
-    return TRUE;
-  /* One look, however many partitions there are: callers ask for each disk, on the main loop. The folder of a
-   * partition lies within its disk's. */
-  link = g_strdup_printf("/sys/dev/block/%u:%u", major(devno), minor(devno));
-  target = major(devno) != 0 ? g_file_read_link(link, NULL) : NULL;
-  if (target == NULL)
-    return FALSE;
-  disk = g_path_get_dirname(target);
-  name = g_path_get_basename(disk);
-  return g_str_equal(name, self->info.name);
-}
-
-char *vd_device_partition_path(VdDevice *self, guint32 partition)
-{
-  g_autofree char *name = g_strdup_printf("%sp%u", self->info.name, partition);
-
-  if (!vd_sysfs_exists(NULL, self->info.name, name))
-    return NULL;
-  return g_strconcat("/dev/", name, NULL);
 }

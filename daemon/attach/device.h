@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A kernel block device that shows an image. Owning the VdDevice is having the device: the last unref of one
- * that was not relinquished detaches it. Main loop only; the ioctls run in a thread on copied data.
+ * A kernel block device that shows an image, or a connection in its place (route "nbd"). Owning the VdDevice
+ * is having the device: the last unref of one that was not relinquished detaches it. Main loop only; the
+ * ioctls run in a thread on copied data.
  */
 #pragma once
 
@@ -56,7 +57,7 @@ typedef struct {
   guint64 size;        /* bytes; exact */
   guint32 sector_size; /* 512, 1024, 2048 or 4096 */
   guint32 physical_sector_size; /* 0: as sector_size */
-  const char *route;            /* "loop", "ublk", "fuse": no other; NULL: the best there is */
+  const char *route;            /* "loop", "ublk", "fuse", "nbd": no other; NULL: the best device there is */
   VdServedSpec served;
   gboolean read_only;
   gboolean direct_io;
@@ -76,10 +77,11 @@ typedef struct VdDevice VdDevice;
 
 /* What is found out once and does not change. Strings belong to the device. */
 typedef struct {
-  const char *route;  /* "loop", "ublk", "fuse" */
+  const char *route;  /* "loop", "ublk", "fuse", "nbd" */
   const char *reason; /* why this route, one sentence */
-  const char *path;   /* /dev/loop3 */
-  const char *name;   /* loop3 */
+  const char *path;   /* /dev/loop3; empty: there is no device, and number and diskseq are 0 */
+  const char *title;  /* for people: path, or what there is in its place */
+  const char *name;   /* loop3; unique also without device */
   const char *tag;
   dev_t number;
   guint64 diskseq;
@@ -154,6 +156,9 @@ void vd_device_exchange_async(VdDevice *self, VdExchangeFunc between, gpointer b
                               GDestroyNotify free_data, GAsyncReadyCallback callback, gpointer user_data);
 gboolean vd_device_exchange_finish(VdDevice *self, GAsyncResult *result, GError **error);
 
+/* Route "nbd": the client's end of the connection, once (transfer full); else -1. Nobody else has it: when it
+ * is closed, the device ends. */
+int vd_device_take_connection(VdDevice *self);
 /* Of the worker that serves it now; 0: none. */
 pid_t vd_device_worker_pid(VdDevice *self);
 /* Its worker, if it has one, is about to be ended by others: vd_service_rest(). */

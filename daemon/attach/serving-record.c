@@ -123,7 +123,7 @@ static guint64 get_u64(Reader *reader, const char *group, const char *key, guint
 
 static void get_setup(Reader *reader, VdServeSetup *setup)
 {
-  setup->transport = (guint32)get_u64(reader, GROUP, "Transport", VD_TRANSPORT_FUSE);
+  setup->transport = (guint32)get_u64(reader, GROUP, "Transport", VD_TRANSPORT_LAST);
   setup->flags = (guint32)get_u64(reader, GROUP, "Flags", G_MAXUINT32);
   setup->device_id = (guint32)get_u64(reader, GROUP, "DeviceId", G_MAXUINT32);
   setup->depth = (guint32)get_u64(reader, GROUP, "Depth", VD_SERVE_MAX_DEPTH);

@@ -80,11 +80,24 @@ static void end(VdSupervisor *self, VdService *service)
   run(self, give_up_in_thread, NULL);
 }
 
+/* The route knows no successor: what was served has ended, cleanly or not. */
+static void end_with_worker(VdSupervisor *self, gboolean closed, const GError *error)
+{
+  if (!closed)
+    g_warning("the worker of %s has ended, and the connection with it: %s", self->attachment->name,
+              error != NULL ? error->message : "it was killed");
+  self->failed(self->user_data);
+}
+
 static void on_worker_gone(VdService *service, gboolean closed, const GError *error, gpointer user_data)
 {
   VdSupervisor *self = user_data;
 
   g_clear_pointer(&self->service, vd_service_unref);
+  if (self->route->recover == NULL) {
+    end_with_worker(self, closed, error);
+    return;
+  }
   if (is_over(self))
     return;
   if (closed) {
@@ -164,7 +177,7 @@ static void on_recovered(GObject *source, GAsyncResult *result, gpointer user_da
 
 static void attempt(VdSupervisor *self)
 {
-  if (is_over(self))
+  if (is_over(self) || self->route->recover == NULL)
     return;
   if (!is_hopeless(self)) {
     self->busy = TRUE;

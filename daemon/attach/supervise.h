@@ -18,7 +18,8 @@
 
 typedef struct VdSupervisor VdSupervisor;
 
-/* failed: called once, as the device is given up; its end is told by others. A device without worker gets one
+/* failed: called once, as the device is given up; its end is told by others. Where the route cannot recover:
+ * as the worker ends, and that is the end. A device without worker gets one
  * at once, and so does one whose worker is of an earlier program, where its route can retire it. */
 VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attachment,
                                 void (*failed)(gpointer user_data), gpointer user_data);

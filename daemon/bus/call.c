@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bus/call.h"
 
+#include <gio/gunixfdlist.h>
 #include <string.h>
 
 #include "names.h"
@@ -27,6 +28,14 @@ static void call_free(VdCall *call)
 void vd_call_return(VdCall *call, GVariant *value)
 {
   g_dbus_method_invocation_return_value(g_steal_pointer(&call->invocation), value);
+  call_free(call);
+}
+
+void vd_call_return_fd(VdCall *call, GVariant *value, int fd)
+{
+  g_autoptr(GUnixFDList) list = fd >= 0 ? g_unix_fd_list_new_from_array(&fd, 1) : NULL;
+
+  g_dbus_method_invocation_return_value_with_unix_fd_list(g_steal_pointer(&call->invocation), value, list);
   call_free(call);
 }
 

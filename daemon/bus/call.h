@@ -87,6 +87,8 @@ void vd_call_dispatch(VdBusService *service, GDBusMethodInvocation *invocation);
 void vd_call_examined(VdCall *call);
 /* Takes value (may be NULL) and error; both free the call. */
 void vd_call_return(VdCall *call, GVariant *value);
+/* The same, and fd (taken) is handle 0 of the reply; -1: there is none. */
+void vd_call_return_fd(VdCall *call, GVariant *value, int fd);
 void vd_call_fail(VdCall *call, GError *error);
 
 /* One table per interface. */

@@ -211,5 +211,7 @@ GVariant *vd_call_attach_results(VdDisk *disk)
   g_variant_builder_init(&results, G_VARIANT_TYPE_VARDICT);
   g_variant_builder_add(&results, "{sv}", "settled",
                         g_variant_new_boolean(vd_device_get_info(disk->attachment->device)->settled));
+  if ((disk->attachment->plan.flags & VIRTDISK_ATTACH_NO_LOCAL_HOST) != 0)
+    g_variant_builder_add(&results, "{sv}", "nbd", g_variant_new_handle(0));
   return g_variant_builder_end(&results);
 }

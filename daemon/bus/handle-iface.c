@@ -48,7 +48,8 @@ static void on_attached(GObject *source, GAsyncResult *result, gpointer user_dat
     vd_call_fail(call, g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_DEVICE_NOT_EXIST,
                                            "the device was taken away as soon as it was there"));
   else
-    vd_call_return(call, g_variant_new("(@a{sv})", vd_call_attach_results(disk)));
+    vd_call_return_fd(call, g_variant_new("(@a{sv})", vd_call_attach_results(disk)),
+                      vd_device_take_connection(disk->attachment->device));
 }
 
 static void attach_with_session(VdCall *call)
@@ -123,6 +124,10 @@ static void perform_get_path(VdCall *call)
   else if (a == NULL || a->device == NULL)
     vd_call_fail(call, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_DEVICE_NOT_EXIST, "%s is not attached",
                                    call->disk->display));
+  else if (*vd_device_get_info(a->device)->path == '\0')
+    vd_call_fail(call,
+                 g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_DEVICE_NOT_EXIST,
+                             "%s was attached with NO_LOCAL_HOST: there is no device", call->disk->display));
   else
     vd_call_return(call, g_variant_new("(s)", vd_device_get_info(a->device)->path));
 }

@@ -420,8 +420,10 @@ static void perform_get_all(VdCall *call)
   g_variant_builder_init(&paths, G_VARIANT_TYPE_STRING_ARRAY);
   for (guint i = 0; i < list->len; i++) {
     VdDisk *disk = g_ptr_array_index(list, i);
+    const char *path = vd_device_get_info(disk->attachment->device)->path;
 
-    g_variant_builder_add(&paths, "s", vd_device_get_info(disk->attachment->device)->path);
+    if (*path != '\0')
+      g_variant_builder_add(&paths, "s", path);
   }
   vd_call_return(call, g_variant_new("(as)", &paths));
 }
