@@ -75,6 +75,7 @@ struct Bed {
 struct Facts {
   VdVhdx vhdx = {};
   std::string text; // all that a reader sees, but for the FileWriteGuid
+  std::string head; // the same without the disk itself
 };
 
 inline std::string hex(const uint8_t *bytes, size_t length)
@@ -98,16 +99,15 @@ inline uint64_t sum(const std::vector<uint8_t> &bytes)
   return value;
 }
 
-inline std::string items_of(const vhdx::Image &image)
+inline std::string items_of(int fd)
 {
   static uint8_t ids[VD_METADATA_MAX_ITEMS][16], data[VD_METADATA_MAX_ITEM];
-  vhdx::File file(image.to_memfd());
   VdLayerSource source = {};
   VdFormatError error = {};
   unsigned n = 0;
   std::string text;
 
-  source.fd = file.fd();
+  source.fd = fd;
   EXPECT_TRUE(vd_metadata_enumerate(&source, VIRTDISK_DEVICE_VHDX, ids, &n, &error)) << error.text;
   for (unsigned i = 0; i < n; i++) {
     uint32_t length = 0;
@@ -138,16 +138,29 @@ inline std::string content_of(const vhdx::Image &image, const VdVhdx &vhdx)
   return text;
 }
 
-inline Facts facts_of(const vhdx::Image &image)
+inline Facts head_of(const vhdx::Image &image)
 {
+  vhdx::File file(image.to_memfd());
+  VdReader reader;
+  VdFormatError error = {};
   Facts facts;
 
-  facts.vhdx = vhdx::read_structure(image);
-  facts.text = std::to_string(facts.vhdx.virtual_size) + " " +
+  EXPECT_TRUE(vd_reader_init(&reader, file.fd(), &error) && vd_vhdx_read(&reader, &facts.vhdx, &error))
+      << error.text;
+  vd_vhdx_clear(&facts.vhdx);
+  facts.head = std::to_string(facts.vhdx.virtual_size) + " " +
                std::to_string(facts.vhdx.physical_sector_size) + " " + hex(facts.vhdx.disk_id, 16) + " " +
                hex(facts.vhdx.header.data_write_guid, 16) + " " + hex(facts.vhdx.locator.linkage, 16) + " " +
                hex(facts.vhdx.locator.linkage2, 16) + " " + facts.vhdx.locator.relative_path + " " +
-               facts.vhdx.locator.absolute_path + items_of(image) + content_of(image, facts.vhdx);
+               facts.vhdx.locator.absolute_path + items_of(file.fd());
+  return facts;
+}
+
+inline Facts facts_of(const vhdx::Image &image)
+{
+  Facts facts = head_of(image);
+
+  facts.text = facts.head + content_of(image, facts.vhdx);
   return facts;
 }
 
