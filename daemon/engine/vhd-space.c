@@ -45,9 +45,10 @@ static uint64_t end_of_structures(const VdVhdLayer *self)
   return end;
 }
 
-/* What cannot be read holds something. */
+/* Beside zeros, and the ones that a table is filled up with. What cannot be read holds something. */
 static bool holds_something(const VdReader *reader, uint64_t from, uint64_t to)
 {
+  uint64_t table_end = round_up(from, VD_VHD_ALIGNMENT);
   uint8_t bytes[4096];
 
   for (uint64_t at = vd_reader_next_data(reader, from); at < to; at = vd_reader_next_data(reader, at)) {
@@ -58,7 +59,7 @@ static bool holds_something(const VdReader *reader, uint64_t from, uint64_t to)
     if (!vd_reader_read(reader, "space before the blocks", at, bytes, length, &span, &error))
       return true;
     for (size_t i = 0; i < length; i++)
-      if (bytes[i] != 0)
+      if (bytes[i] != 0 && (bytes[i] != 0xff || at + i >= table_end))
         return true;
     at += length;
   }
