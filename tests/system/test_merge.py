@@ -205,6 +205,27 @@ class Merge(test_interop.Interop):
         self.assertShows(CHILD, model)
         self.assertSound(BASE, CHILD)
 
+    def can_be_opened(self):
+        try:
+            self.root.close_handle(self.root.open(self.image(CHILD), READ))
+        except testbed.BusError as error:
+            if error.name != testbed.NAME + ".Error.SharingViolation":
+                raise
+            return False
+        return True
+
+    def test_the_service_is_killed(self):
+        _, model = self.chain(BASE, CHILD)
+        _, pending = self.begin(CHILD, merge_source_depth=1, merge_target_depth=2)
+        self.worker_of(pending)
+        self.bed.kill_daemon()
+        self.bed.start_daemon()
+        # The kernel lets the files go when the last request of whoever merged has ended, which is after its end.
+        self.bed.wait(self.can_be_opened, "the end of who merged for a service that is gone")
+        self.assertShows(CHILD, model)
+        self.merge(CHILD, merge_source_depth=1, merge_target_depth=2)
+        self.assertShows(BASE, model)
+
 
 class VhdMerge(Merge):
     extension, kind = ".vhd", "vpc"
