@@ -299,6 +299,84 @@ TEST_P(Compact, ItIsToldToEnd)
   EXPECT_GT(ended, 3u);
 }
 
+// DataWriteGuid, or the footer's unique id.
+std::vector<uint8_t> identity(const vd_sim::Image &image, const Format &format)
+{
+  vd_sim::Io sim;
+  VdFormatError error = {};
+
+  sim.add(image, false);
+  VdPages *pages = vd_pages_new(sim.io(), 4096, 1 << 20);
+  VdLayerSource source = sim.source(0, pages, false);
+  VdLayer *layer = vd_layer_open(&source, format.device_id, &error);
+  EXPECT_NE(layer, nullptr) << error.text;
+  std::vector<uint8_t> id(layer->identity, layer->identity + sizeof layer->identity);
+  vd_layer_free(layer);
+  vd_pages_free(pages);
+  return id;
+}
+
+// Children go on matching an image of which no byte changes.
+TEST_P(Compact, TheIdentityStays)
+{
+  Subject subject = make_subject(format());
+  vd_sim::Io sim;
+  unsigned n = add_all(sim, subject.files);
+  Plan plan;
+  VdCompactResult result;
+  int closed = 1;
+
+  ASSERT_EQ(compact(sim, n, plan, &result, &closed), 0);
+  EXPECT_EQ(closed, 0);
+  EXPECT_EQ(identity(sim.image(0), format()), identity(subject.files[0], format()));
+}
+
+TEST_P(Compact, BlocksThatNobodyNeedsGo)
+{
+  Subject subject = make_subject(format());
+  std::vector<uint8_t> bits(format().size / format().block_size / 8 + 1);
+  VdFreeBlocks unneeded = {bits.data(), format().size / format().block_size};
+  vd_sim::Io sim, after;
+  unsigned n = add_all(sim, subject.files);
+  Plan plan;
+  VdCompactResult result;
+  int closed = 1;
+
+  bits[0] = 1 << 4;
+  plan.unneeded = &unneeded;
+  plan.zeros = VD_COMPACT_TRUST_MAP;
+  ASSERT_EQ(compact(sim, n, plan, &result, &closed), 0);
+  EXPECT_EQ(closed, 0);
+  EXPECT_EQ(result.blocks, 1u);
+  EXPECT_LE(sim.image(0).size() + format().block_size, subject.files[0].size());
+  if (format().device_id == VIRTDISK_DEVICE_VHDX) {
+    EXPECT_NE(identity(sim.image(0), format()), identity(subject.files[0], format()));
+  }
+  subject.files[0] = sim.image(0);
+  add_all(after, subject.files);
+  Disk disk(after, format(), n, false);
+  ASSERT_TRUE(disk.ok()) << disk.error();
+  std::vector<uint8_t> content = disk.read_all();
+  auto start = static_cast<std::ptrdiff_t>(4 * format().block_size);
+  auto end = start + static_cast<std::ptrdiff_t>(format().block_size);
+  EXPECT_TRUE(std::equal(content.begin(), content.begin() + start, subject.content.begin()));
+  EXPECT_TRUE(std::equal(content.begin() + end, content.end(), subject.content.begin() + end));
+  EXPECT_FALSE(std::equal(content.begin() + start, content.begin() + end, subject.content.begin() + start));
+}
+
+TEST(CompactFixed, ItIsRefused)
+{
+  const Format fixed = {"Fixed", VIRTDISK_DEVICE_VHDX, VIRTDISK_SUBTYPE_FIXED, 6 * MiB, 1 * MiB, 512};
+  vd_sim::Io sim;
+  Plan plan;
+  VdCompactResult result;
+
+  sim.add(make_images(fixed).files[0], true);
+  Disk disk(sim, fixed, 1, true);
+  ASSERT_TRUE(disk.ok()) << disk.error();
+  EXPECT_EQ(vd_engine_compact(disk.engine(), &plan, &result), -EMEDIUMTYPE);
+}
+
 std::vector<Format> compact_formats()
 {
   return {

@@ -167,11 +167,12 @@ TEST_P(FreeExt, WhatIsFreeIsNobodys)
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, FreeExt,
-                         testing::Values("-b 4096", "-b 1024", "-b 1024 -O ^flex_bg,^metadata_csum,uninit_bg",
-                                         "-b 2048 -O ^has_journal,^extent,^64bit,^metadata_csum,^resize_inode",
-                                         "-b 1024 -O meta_bg,^resize_inode", "-b 4096 -O bigalloc -C 16384",
-                                         "-b 1024 -g 1024 -O sparse_super2"));
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, FreeExt,
+    testing::Values("-b 4096", "-b 1024", "-b 1024 -O ^flex_bg,^metadata_csum,uninit_bg",
+                    "-b 2048 -O ^has_journal,^extent,^64bit,^metadata_csum,^resize_inode",
+                    "-b 1024 -O meta_bg,^resize_inode", "-b 4096 -O bigalloc -C 16384",
+                    "-b 1024 -g 1024 -O sparse_super2"));
 
 TEST_F(FreeSpace, AnExtThatIsNotCleanIsNotAsked)
 {
