@@ -25,6 +25,7 @@ typedef struct {
   char *session; /* lifetime session: id of the login session */
   gboolean opened_read_only;
   gboolean was_mounted;
+  gboolean changing;   /* its image or its worker is, and it is not to be detached meanwhile */
   guint64 attached_at; /* seconds since the epoch */
   guint grace_source;  /* detach-on-unmount: the time after the last unmount */
   gboolean over;       /* its reason ended while it was not to be detached: see vd_manager_catch_up() */

@@ -205,6 +205,11 @@ static void start_detach(GTask *owned)
                             inner->display, vd_device_get_info(inner->attachment->device)->title);
     return;
   }
+  if (disk->attachment->changing) {
+    g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE, "%s is being %s",
+                            disk->display, disk->operation != NULL ? disk->operation : "changed");
+    return;
+  }
   detach->was_pending = disk->state == VD_DISK_DETACH_PENDING;
   if (!vd_disk_step(disk, VD_EVENT_DETACH)) {
     g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE, "%s is %s", disk->display,

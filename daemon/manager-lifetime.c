@@ -19,7 +19,7 @@ static void on_released(GObject *source, GAsyncResult *result, gpointer user_dat
 
 void vd_manager_release(VdManager *self, VdDisk *disk, const char *why)
 {
-  disk->attachment->over = disk->state != VD_DISK_ATTACHED;
+  disk->attachment->over = disk->state != VD_DISK_ATTACHED || disk->attachment->changing;
   if (disk->attachment->over)
     return;
   g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_INFO, "MESSAGE", "%s is detached: %s", disk->display, why);

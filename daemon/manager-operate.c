@@ -41,8 +41,9 @@ static void operate_free(gpointer data)
   g_free(o);
 }
 
-static gboolean check_state(const VdHandle *handle, VdOperationKind kind, GError **error)
+static gboolean check_state(const VdHandle *handle, const VdOperation *op, GError **error)
 {
+  VdOperationKind kind = op->kind;
   const VdDisk *disk = handle->disk;
   const VdDiskAttachment *a = disk->attachment;
 
@@ -52,7 +53,8 @@ static gboolean check_state(const VdHandle *handle, VdOperationKind kind, GError
   }
   if (!vd_manager_is_idle(disk, error))
     return FALSE;
-  if (a != NULL && (vd_operate_writes(kind) || !a->plan.read_only || a->device == NULL))
+  if (a != NULL && !vd_operate_is_online(disk, op) &&
+      (vd_operate_writes(kind) || !a->plan.read_only || a->device == NULL))
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE, "%s is attached: detach it first",
                 disk->display);
   else if (handle->image == NULL)
@@ -77,7 +79,7 @@ gboolean vd_manager_is_idle(const VdDisk *disk, GError **error)
 
 gboolean vd_manager_may_operate(VdManager *self, VdHandle *handle, const VdOperation *op, GError **error)
 {
-  return vd_operate_check(handle, op, error) && check_state(handle, op->kind, error);
+  return vd_operate_check(handle, op, error) && check_state(handle, op, error);
 }
 
 /* The end */
@@ -165,7 +167,8 @@ static void on_worked(GObject *source, GAsyncResult *result, gpointer user_data)
   GError *error = NULL;
 
   g_task_propagate_boolean(G_TASK(result), &error);
-  if (!vd_operate_writes(o->op.kind)) {
+  /* What is being served is not looked at. */
+  if (!vd_operate_writes(o->op.kind) || o->online) {
     finish(task, error);
     return;
   }
@@ -194,7 +197,10 @@ static void on_prepared(GTask *task, GError *error)
   working = g_task_new(NULL, g_task_get_cancellable(task), on_worked, task);
   g_task_set_check_cancellable(working, FALSE);
   g_task_set_task_data(working, o, NULL);
-  vd_offload(working, vd_operate_in_thread);
+  if (vd_operate_is_online(o->handle->disk, &o->op))
+    vd_operate_online(g_steal_pointer(&working));
+  else
+    vd_offload(working, vd_operate_in_thread);
 }
 
 static Operate *operate_new(VdManager *self, VdIdentity *identity, VdHandle *handle, const VdOperation *op,

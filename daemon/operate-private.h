@@ -17,6 +17,8 @@ typedef struct {
   VdJob *job;   /* or NULL */
   char *program, *user_argument;
   guint64 virtual_size; /* bytes, before */
+  gboolean online;      /* the disk is attached */
+  guint64 file_size;    /* online: bytes, afterwards */
   /* SET_PARENT */
   VdImage *child;       /* whose parent is set; borrowed from the handle */
   VdFacts *child_facts; /* owned */
@@ -43,10 +45,17 @@ gboolean vd_operate_guard_size(const VdOperation *op, guint64 virtual_size, guin
 
 /* operate-work.c */
 void vd_operate_fill(Operate *operate);
+/* Blocking, in a thread. */
+gboolean vd_operate_work(Operate *operate, GCancellable *cancellable, GError **error);
 void vd_operate_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable);
 
 /* manager-reparent.c. func(task, error): error NULL when the order is filled. Takes nothing. */
 typedef void (*VdOperateNext)(GTask *task, GError *error);
 void vd_operate_find_parent(GTask *task, VdOperateNext next);
+/* manager-online.c */
+/* Whether it can be done while the disk is attached. */
+gboolean vd_operate_is_online(const VdDisk *disk, const VdOperation *op);
+/* Takes the task of the work (its data: Operate), and returns it. */
+void vd_operate_online(GTask *owned);
 /* manager-merge.c */
 void vd_operate_open_targets(GTask *task, VdOperateNext next);

@@ -226,7 +226,7 @@ static void keep_result(Operate *o, const VdServeResult *told)
   g_strlcpy(result->note, told->note, sizeof result->note);
 }
 
-static gboolean work(Operate *o, GCancellable *cancellable, GError **error)
+gboolean vd_operate_work(Operate *o, GCancellable *cancellable, GError **error)
 {
   VdTask task = task_of(o->op.kind);
   vd_autofd blob = -1;
@@ -249,7 +249,7 @@ void vd_operate_in_thread(GTask *task, gpointer source, gpointer data, GCancella
 {
   GError *error = NULL;
 
-  if (work(data, cancellable, &error))
+  if (vd_operate_work(data, cancellable, &error))
     g_task_return_boolean(task, TRUE);
   else
     g_task_return_error(task, error);

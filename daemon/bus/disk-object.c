@@ -100,7 +100,6 @@ static void set_image(VdDBusDisk *object, VdDisk *disk)
   vd_dbus_disk_set_device_id(object, disk->device_id);
   vd_dbus_disk_set_vendor_id(object, vd_device_id_to_vendor(disk->device_id));
   vd_dbus_disk_set_subtype(object, facts->subtype);
-  vd_dbus_disk_set_virtual_size(object, facts->virtual_size);
   vd_dbus_disk_set_physical_size(object, vd_disk_physical_size(disk));
   vd_dbus_disk_set_block_size(object, facts->block_size);
   vd_dbus_disk_set_sector_size(object, facts->sector_size);
@@ -140,6 +139,7 @@ void vd_disk_object_update(GDBusObjectSkeleton *skeleton, VdDisk *disk)
   vd_dbus_disk_set_lifetime(object, vd_lifetime_to_string(a->plan.lifetime));
   vd_dbus_disk_set_detach_on_unmount(object, a->plan.detach_on_unmount);
   vd_dbus_disk_set_state(object, vd_disk_state_word(disk));
+  vd_dbus_disk_set_virtual_size(object, disk->facts.virtual_size);
 }
 
 GDBusObjectSkeleton *vd_disk_object_new(VdDisk *disk)
