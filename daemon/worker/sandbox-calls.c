@@ -49,6 +49,7 @@ static const struct {
     {"fallocate", TASK},         /* and takes its space */
     {"ftruncate", WRITER},       /* the tail that is cut when an image is closed */
     {"ftruncate64", WRITER},     /* the same */
+    {"sysinfo", ALL}, /* qsort() of older glibc, of more than a KiB, asks how much memory there is */
     {"brk", ALL},
     {"munmap", ALL},
     {"mremap", ALL},
