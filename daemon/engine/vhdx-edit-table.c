@@ -13,7 +13,7 @@
 
 /* Items begin at multiples of this, though none has to. Bytes. */
 #define ITEM_ALIGNMENT 8
-/* Besides what it holds, a region that moved has room for this, bytes. */
+/* Besides what it holds, a region that moved has room for this and half of what it holds, bytes. */
 #define SPARE VD_VHDX_MIB
 
 VdVhdxTable *vd_vhdx_table_read(const VdReader *reader, const VdVhdx *vhdx, VdFormatError *ret_error)
@@ -249,7 +249,7 @@ static bool move_region(VdVhdxEdit *self, VdVhdxTable *table, unsigned item, con
 
   memcpy(before, table->entries, sizeof before);
   place_all(table, &end);
-  region.length = vd_vhdx_round_up(end + SPARE, VD_VHDX_MIB);
+  region.length = vd_vhdx_round_up(end + end / 2 + SPARE, VD_VHDX_MIB);
   out.piece = aligned_alloc(VD_IO_ALIGNMENT, VD_VHDX_EDIT_PIECE);
   if (!out.piece)
     return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "",

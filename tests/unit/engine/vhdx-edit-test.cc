@@ -140,6 +140,41 @@ TEST(VhdxEdit, PathsThatWindowsCannotHave)
   }
 }
 
+TEST(VhdxEdit, AllItemsTogetherHaveAnEnd)
+{
+  vhdx::Image image = filled({});
+
+  for (unsigned number = 0; number < 40; number++) {
+    Bed bed(image);
+    ASSERT_TRUE(set_item(bed, number, 1 << 20)) << number << ": " << bed.error.text;
+    image = bed.image();
+  }
+  Bed bed(image);
+  EXPECT_FALSE(set_item(bed, 40, 1));
+  EXPECT_EQ(bed.error.code, VIRTDISK_ERROR_VHD_METADATA_FULL);
+  EXPECT_TRUE(set_item(bed, 40, 0));
+  // In the place of another one, and with room that is left.
+  EXPECT_TRUE(set_item(bed, 7, 1 << 10)) << bed.error.text;
+  EXPECT_TRUE(set_item(bed, 41, (1 << 20) - (1 << 10))) << bed.error.text;
+  EXPECT_EQ(vhdx::faults(bed.image()), "");
+}
+
+TEST(VhdxEdit, ItemsOfUsersHaveACeiling)
+{
+  static uint8_t ids[VD_METADATA_MAX_ITEMS][16];
+  Bed bed(filled({}));
+  unsigned n = 0;
+
+  for (unsigned number = 0; number < VD_METADATA_MAX_ITEMS; number++)
+    ASSERT_TRUE(set_item(bed, number, number % 5 * 7)) << number << ": " << bed.error.text;
+  EXPECT_FALSE(set_item(bed, VD_METADATA_MAX_ITEMS, 1));
+  EXPECT_EQ(bed.error.code, VIRTDISK_ERROR_VHD_METADATA_FULL);
+  ASSERT_TRUE(vd_metadata_enumerate(&bed.source, VIRTDISK_DEVICE_VHDX, ids, &n, &bed.error));
+  EXPECT_EQ(n, static_cast<unsigned>(VD_METADATA_MAX_ITEMS));
+  EXPECT_EQ(memcmp(ids[VD_METADATA_MAX_ITEMS - 1], guid(VD_METADATA_MAX_ITEMS - 1).data(), 16), 0);
+  EXPECT_EQ(vhdx::faults(bed.image()), "");
+}
+
 TEST(VhdxEdit, ADirtyLogIsReplayedFirst)
 {
   Bed dirty(filled({}));
