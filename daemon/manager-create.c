@@ -24,6 +24,7 @@ typedef struct {
   VdImage *parent; /* locked against writers until the child stands, or NULL */
   VdFacts *parent_facts;
   VdCopySource *copied; /* what it is filled from, or NULL */
+  guint64 n_copied;     /* bytes */
   VdJob *job;           /* or NULL */
   gpointer file;        /* the source's */
   int fd;               /* file's */
@@ -168,10 +169,11 @@ static void on_written(GObject *source, GAsyncResult *result, gpointer user_data
     self->source.publish_async(create->file, on_created_published, g_steal_pointer(&task));
 }
 
-static VdService *fill_from_source(const Create *create, VdServiceSpec *spec, GCancellable *cancellable,
+static VdService *fill_from_source(Create *create, VdServiceSpec *spec, GCancellable *cancellable,
                                    GError **error)
 {
   g_autoptr(GArray) files = vd_copy_source_files(create->copied);
+  VdServeResult result;
   g_autoptr(VdService) service = NULL;
 
   g_array_prepend_val(files, create->fd);
@@ -186,15 +188,17 @@ static VdService *fill_from_source(const Create *create, VdServiceSpec *spec, GC
     spec->progress_user = create->job;
   }
   service = vd_service_start(spec, cancellable, error);
-  if (service == NULL || !vd_copy_source_unchanged(create->copied, error))
+  if (service == NULL || !vd_service_get_result(service, &result, error) ||
+      !vd_copy_source_unchanged(create->copied, error))
     return NULL;
+  create->n_copied = result.copied;
   return g_steal_pointer(&service);
 }
 
 /* create outlives the thread: the task that waits for it owns it. */
 static void write_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
-  const Create *create = data;
+  Create *create = data;
   VdServiceSpec spec = {
       .program = create->program,
       .user_argument = create->user_argument,
@@ -463,4 +467,9 @@ void vd_manager_create_async(VdManager *self, VdIdentity *owner, const char *pat
 VdHandle *vd_manager_create_finish(VdManager *self, GAsyncResult *result, GError **error)
 {
   return g_task_propagate_pointer(G_TASK(result), error);
+}
+
+guint64 vd_manager_create_get_copied(GAsyncResult *result)
+{
+  return ((Create *)g_task_get_task_data(G_TASK(result)))->n_copied;
 }

@@ -97,6 +97,8 @@ void vd_manager_create_async(VdManager *self, VdIdentity *owner, const char *pat
                              GDestroyNotify free_charge, GCancellable *cancellable,
                              GAsyncReadyCallback callback, gpointer user_data);
 VdHandle *vd_manager_create_finish(VdManager *self, GAsyncResult *result, GError **error);
+/* Bytes that came from the source, without its zeros. */
+guint64 vd_manager_create_get_copied(GAsyncResult *result);
 
 /*
  * Checking an image, and repairing it: looked at as it is, without being opened first, since nothing that is

@@ -83,7 +83,7 @@ static void on_orphan_closed(GObject *source, GAsyncResult *result, gpointer use
 static void on_made(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(Made) made = user_data;
-  VdJobResults results = {0};
+  VdJobResults results = {.copied = vd_manager_create_get_copied(result)};
   GError *error = NULL;
   g_autoptr(VdHandle) handle = vd_manager_create_finish(VD_MANAGER(source), result, &error);
 

@@ -457,6 +457,7 @@ class Convert(testbed.TestCase):
         path = self.path("new.vhdx")
         job = self.root.create(path, 0, source_path=source, **{"async": True})
         results = self.root.call(job, JOB, "Wait", "(a{sv})", {})[0]
+        self.assertGreater(results["copied"], 5 * MIB)
         self.assertEqual(self.root.info(results["handle"], SIZE)["VirtualSize"], 12 * MIB + 512)
         self.root.close_handle(results["handle"])
 

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <fstream>
 #include <functional>
+#include <linux/fs.h>
 #include <liburing.h>
 #include <sched.h>
 #include <set>
@@ -157,7 +158,17 @@ struct Forbidden {
   bool sanitizers_need_it;
 };
 
+// Returns what it came to, if it may be tried.
+int share_space()
+{
+  struct file_clone_range range = {};
+
+  range.src_fd = -1;
+  return ioctl(server.order.images[0], FICLONERANGE, &range) < 0 ? errno : 0;
+}
+
 const Forbidden kForbidden[] = {
+    {"share_space", [] { return share_space() == EBADF ? 0 : 1; }, false},
     {"open", [] { return result_of(open("/etc/passwd", O_RDONLY)); }, true},
     {"openat2", [] { return result_of(syscall(SYS_openat2, -1, "/", nullptr, 0)); }, false},
     {"stat",
@@ -435,7 +446,7 @@ TEST(ServeSandbox, AFileThatIsNotWrittenDoesNotGrow)
   EXPECT_TRUE(status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ)) << status;
 }
 
-TEST(ServeSandbox, ATaskWritesAndHearsNothing)
+TEST(ServeSandbox, ATaskWritesAndHearsNothingButThatItIsToEnd)
 {
   Inside writes(VD_SANDBOX_TASK, VD_SANDBOX_FILES_WRITTEN, [] {
     return pwrite(image(), "x", 1, 0) == 1 && fdatasync(image()) == 0 && ftruncate(image(), 4096) == 0 &&
@@ -447,11 +458,25 @@ TEST(ServeSandbox, ATaskWritesAndHearsNothing)
     msghdr header = {};
     return result_of(recvmsg(kLine, &header, MSG_DONTWAIT));
   });
+  Inside is_told(VD_SANDBOX_TASK, VD_SANDBOX_FILES_WRITTEN, [] {
+    char byte;
+    return recv(kLine, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN ? 0 : 1;
+  });
+  Inside is_told_by_others(VD_SANDBOX_TASK, VD_SANDBOX_FILES_WRITTEN, [] {
+    char byte;
+    return result_of(recv(server.order.listen_fd, &byte, 1, MSG_DONTWAIT));
+  });
+  Inside copies(VD_SANDBOX_TASK, VD_SANDBOX_FILES_WRITTEN, [] {
+    return share_space() == EBADF && posix_fadvise(image(), 0, 0, POSIX_FADV_DONTNEED) == 0 ? 0 : 1;
+  });
   Inside opens(VD_SANDBOX_TASK, VD_SANDBOX_FILES_WRITTEN,
                [] { return result_of(syscall(SYS_openat2, -1, "/", nullptr, 0)); });
 
   EXPECT_EQ(writes.wait(), 0);
+  EXPECT_EQ(is_told.wait(), 0);
+  EXPECT_EQ(copies.wait(), 0);
   EXPECT_TRUE(killed_by_filter(hears.wait()));
+  EXPECT_TRUE(killed_by_filter(is_told_by_others.wait()));
   EXPECT_TRUE(killed_by_filter(opens.wait()));
 }
 
