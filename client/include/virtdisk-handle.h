@@ -66,6 +66,47 @@ gboolean virtdisk_handle_attach_virtual_disk_finish(VirtdiskHandle *handle, GAsy
                                                     gboolean *out_settled, GError **error);
 
 /**
+ * virtdisk_handle_open_nbd:
+ * @handle: a handle
+ * @flags: ATTACH_VIRTUAL_DISK_FLAG; NO_LOCAL_HOST is implied
+ * @parameters: (nullable): version and restricted range mean something here
+ * @cancellable: (nullable): ends the waiting
+ * @error: place for the error
+ *
+ * AttachVirtualDisk with NO_LOCAL_HOST: no device appears. What is read and written through the descriptor, a
+ * connected stream socket, is the disk in the NBD protocol (fixed newstyle, one export, without a name).
+ * Where the connection ends the disk is detached, and closing the handle or detaching the disk ends the
+ * connection.
+ *
+ * Returns: a descriptor that is the caller's to close, or -1 with @error set. Any thread.
+ */
+int virtdisk_handle_open_nbd(VirtdiskHandle *handle, VirtdiskAttachFlags flags,
+                             VirtdiskAttachParameters *parameters, GCancellable *cancellable, GError **error);
+
+/**
+ * virtdisk_handle_open_nbd_async:
+ * @handle: a handle
+ * @flags: ATTACH_VIRTUAL_DISK_FLAG; NO_LOCAL_HOST is implied
+ * @parameters: (nullable): see virtdisk_handle_open_nbd()
+ * @cancellable: (nullable): ends the waiting
+ * @callback: (scope async): called when done
+ * @user_data: for @callback
+ */
+void virtdisk_handle_open_nbd_async(VirtdiskHandle *handle, VirtdiskAttachFlags flags,
+                                    VirtdiskAttachParameters *parameters, GCancellable *cancellable,
+                                    GAsyncReadyCallback callback, gpointer user_data);
+
+/**
+ * virtdisk_handle_open_nbd_finish:
+ * @handle: a handle
+ * @result: what the callback got
+ * @error: place for the error
+ *
+ * Returns: see virtdisk_handle_open_nbd(), or -1 with @error set.
+ */
+int virtdisk_handle_open_nbd_finish(VirtdiskHandle *handle, GAsyncResult *result, GError **error);
+
+/**
  * virtdisk_handle_detach_virtual_disk:
  * @handle: a handle
  * @flags: %VIRTDISK_DETACH_NONE
