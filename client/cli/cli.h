@@ -45,6 +45,7 @@ extern const VdVerb vd_verb_merge;
 extern const VdVerb vd_verb_metadata;
 extern const VdVerb vd_verb_monitor;
 extern const VdVerb vd_verb_mount;
+extern const VdVerb vd_verb_nbd;
 extern const VdVerb vd_verb_resize;
 extern const VdVerb vd_verb_set;
 extern const VdVerb vd_verb_unmount;

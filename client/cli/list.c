@@ -18,7 +18,7 @@ static void add_disk(VdTable *table, VirtdiskDisk *disk)
   g_autofree char *size = vd_value_format_size(virtdisk_disk_get_virtual_size(disk));
   g_autofree char *owner = user_name(virtdisk_disk_get_owner_uid(disk));
   const char *cells[] = {
-      virtdisk_disk_get_device(disk),
+      *virtdisk_disk_get_device(disk) != '\0' ? virtdisk_disk_get_device(disk) : "-",
       size,
       virtdisk_disk_get_read_only(disk) ? "ro" : "rw",
       virtdisk_disk_get_format(disk),

@@ -34,7 +34,7 @@ _virtdisk_words() {
 
 _virtdisk() {
   local cur prev verb='' word i options
-  local verbs='attach chain check compact convert create detach expand info jobs list merge metadata monitor mount resize set unmount'
+  local verbs='attach chain check compact convert create detach expand info jobs list merge metadata monitor mount nbd resize set unmount'
   local common='--help --version --quiet --json --no-ask-password'
 
   COMPREPLY=()
@@ -70,6 +70,7 @@ _virtdisk() {
     metadata) options='' ;;
     monitor) options='' ;;
     mount) options='--partition= --options= --read-only --format=' ;;
+    nbd) options='--read-only --socket= --descriptor --format=' ;;
     resize) options='--to-smallest --unsafe --format= --detach-job' ;;
     set) options='--parent= --depth= --linkage= --ignore-id-mismatch --identifier= --disk-id= --physical-sector-size= --format=' ;;
     unmount) options='--detach' ;;
@@ -86,7 +87,7 @@ _virtdisk() {
     --physical-sector-size) COMPREPLY=($(compgen -W '512 4096' -- "$cur")) ; return ;;
     --type) COMPREPLY=($(compgen -W 'dynamic fixed differencing' -- "$cur")) ; return ;;
     --route) COMPREPLY=($(compgen -W 'loop ublk fuse' -- "$cur")) ; return ;;
-    --parent | --source) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ; return ;;
+    --parent | --source | --socket) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ; return ;;
     --owner) COMPREPLY=($(compgen -u -- "$cur")) ; return ;;
     --group) COMPREPLY=($(compgen -g -- "$cur")) ; return ;;
     --mode | --offset | --size | --block-size | --identifier | --disk-id | --linkage | --depth | --from | --to | --partition | --options) return ;;
@@ -113,7 +114,7 @@ _virtdisk() {
         COMPREPLY=($(compgen -f -- "$cur"))
       fi
       ;;
-    attach | chain | check | compact | convert | create | expand | info | merge | mount | resize | set) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ;;
+    attach | chain | check | compact | convert | create | expand | info | merge | mount | nbd | resize | set) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ;;
   esac
   case $verb in
     detach | info | mount | unmount)

@@ -263,6 +263,69 @@ class Rules(TestCase):
         self.assertTrue(connection.is_over())
 
 
+class Command(TestCase):
+    """virtdisk nbd"""
+
+    def start(self, *arguments):
+        """-> (the process, what it printed first)"""
+        argv = [testbed.program(self.bed.build, "virtdisk"), "nbd", *arguments]
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=self.bed.environment())
+        self.addCleanup(process.wait)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.kill)
+        return process, process.stdout.readline().strip()
+
+    def client(self, path):
+        end = socket.socket(socket.AF_UNIX)
+        self.addCleanup(end.close)
+        end.connect(path)
+        return Connection(end)
+
+    def test_one_client_after_the_other_at_a_socket(self):
+        image, path = self.make("disk", 64 * MIB), self.path("a socket")
+        process, uri = self.start(f"--socket={path}", image)
+        self.assertEqual(uri, "nbd+unix:///?socket=" + path.replace(" ", "%20"))
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        first, second = self.client(path), self.client(path)
+        self.assertEqual(first.begin()[0], 64 * MIB)
+        self.assertEqual(first.write(0, b"x" * (MIB // 2)), 0)
+        first.close()
+        second.begin()
+        self.assertEqual(second.read(0, MIB // 2), b"x" * (MIB // 2))
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(DEADLINE), 143)
+        self.assertTrue(second.is_over())
+        self.assertFalse(os.path.exists(path))
+        self.await_detached(image)
+        self.assertNothingServes()
+
+    def test_a_command_with_an_address(self):
+        if not shutil.which("qemu-img"):
+            self.skipTest("qemu-img is not installed")
+        source, image = self.random_file("source", 8 * MIB), self.make("disk", 8 * MIB)
+        script = 'qemu-img convert -n -f raw -O raw "$0" "$VIRTDISK_NBD_URI" && qemu-img compare -f raw -F raw "$0" "$VIRTDISK_NBD_URI"'
+        self.bed.virtdisk("nbd", image, "--", "sh", "-c", script, source)
+        self.assertNothingServes()
+        self.qemu("qemu-img", "compare", "-f", "raw", "-F", "vhdx", source, image)
+
+    def test_a_command_with_a_descriptor(self):
+        image = self.make("disk", 64 * MIB)
+        script = 'head -c 8 <&3; test "$VIRTDISK_NBD_FD" = 3'
+        self.assertEqual(self.bed.virtdisk("nbd", "--descriptor", "-r", image, "--", "sh", "-c", script).stdout, "NBDMAGIC")
+        self.assertNotEqual(self.bed.virtdisk("nbd", image, "--", "false", check=False).returncode, 0)
+        self.assertNothingServes()
+
+    def test_what_is_refused(self):
+        image, path = self.make("disk", 64 * MIB), self.path("socket")
+        for arguments in ([image], ["--descriptor", image], ["--descriptor", f"--socket={path}", image, "--", "true"]):
+            self.assertEqual(self.bed.virtdisk("nbd", *arguments, check=False).returncode, 2)
+        with open(path, "w"):
+            pass
+        said = self.bed.virtdisk("nbd", f"--socket={path}", image, check=False)
+        self.assertIn("Address already in use", said.stderr)
+        self.assertTrue(os.path.exists(path))
+
+
 class Ends(TestCase):
     """Whoever ends, and however: the image is whole, the disk detached, and can be attached again."""
 
