@@ -15,9 +15,10 @@ FILE_CEILING = 800
 MAIN = {"daemon/main.c", "daemon/boot-attach.c", "daemon/boot-attach.h"}
 MAY_INCLUDE = {
     "main": {"core", "bus", "auth", "attach", "store", "worker", "util", "protocol"},
-    "bus": {"core", "auth", "util", "protocol", "facts"},
-    "core": {"attach", "store", "worker", "util", "protocol"},
+    "bus": {"core", "auth", "jobs", "util", "protocol", "facts"},
+    "core": {"attach", "jobs", "store", "worker", "util", "protocol"},
     "auth": {"util", "protocol"},
+    "jobs": {"store", "util", "protocol"},
     "attach": {"util", "protocol", "worker"},
     "store": {"util", "protocol", "facts"},
     "worker": {"util", "protocol", "facts"},
@@ -27,15 +28,16 @@ MAY_INCLUDE = {
     "util": {"protocol"},
     "cli": {"library", "protocol"},
     "lib": {"library", "protocol"},
+    "win32": {"library", "protocol"},
     "protocol": set(),
 }
 # Headers that are one thing on their own: facts is a plain struct, leaves need nothing but libc and GLib's types.
 # The error of a parser is a plain struct that crosses the same socket as the facts.
 SPECIAL = {"worker/facts.h": "facts", "formats/error.h": "facts", "formats/create.h": "facts",
-           "formats/fault.h": "facts", "util/checked.h": "util-leaf",
+           "formats/fault.h": "facts", "worker/serve-protocol.h": "facts", "util/checked.h": "util-leaf",
            "util/cleanup.h": "util-leaf"}
 # Files of worker/ that are linked into the worker only, beside formats/.
-WORKER_PROGRAM = re.compile(r"daemon/worker/(main|sandbox|serve[a-z-]*)\.[ch]$")
+WORKER_PROGRAM = re.compile(r"daemon/worker/(main|sandbox|serve[a-z-]*|task[a-z-]*)\.[ch]$")
 # Each foreign thing has one place.
 FOREIGN = [(re.compile(r"<polkit/"), {"daemon/auth/"}, "polkit belongs to auth/"),
            (re.compile(r"<polkitagent/"), {"client/cli/"}, "the polkit agent belongs to the command"),
@@ -60,7 +62,7 @@ def group_of(path):
     if path.startswith("daemon/"):
         parts = path.split("/")
         return parts[1] if len(parts) > 2 else "core"
-    for folder, name in (("client/cli/", "cli"), ("client/lib/", "lib"), ("client/", "protocol")):
+    for folder, name in (("client/cli/", "cli"), ("client/lib/", "lib"), ("client/win32/", "win32"), ("client/", "protocol")):
         if path.startswith(folder):
             return name
     return None
