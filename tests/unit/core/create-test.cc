@@ -219,6 +219,25 @@ TEST(Create, AChildIsItsParentsSize)
   EXPECT_FALSE(vd_create_from_parent(&child.p, &parent, "/a/c", "/a/b/p.vhdx", map, &child.spec, &error));
 }
 
+TEST(Create, AStandInDoesNotGiveItsIdentity)
+{
+  g_autoptr(VdPathMap) map = vd_path_map_new();
+  VdFacts parent = {};
+  Params child;
+
+  parent.virtual_size = GIB;
+  parent.sector_size = parent.physical_sector_size = 512;
+  parent.has_identifier = parent.has_linkage = 1;
+  memset(parent.identifier, 7, 16);
+  child.p.parent_path = "/p.vhdx";
+  child.p.maximum_size = 0;
+  child.p.flags = VIRTDISK_CREATE_DO_NOT_COPY_METADATA_FROM_PARENT;
+  ASSERT_EQ(child.code(), DONE);
+  ASSERT_TRUE(vd_create_from_parent(&child.p, &parent, "/", "/p.vhdx", map, &child.spec, nullptr));
+  EXPECT_NE(memcmp(child.spec.identifier, parent.identifier, 16), 0);
+  EXPECT_EQ(child.spec.size, GIB);
+}
+
 TEST(Create, WhatAnImageCannotHoldIsSaid)
 {
   g_autoptr(VdPathMap) map = vd_path_map_new();
