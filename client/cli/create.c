@@ -131,6 +131,13 @@ static gboolean check(GError **error)
          vd_creating_set_block_size(wanted, given.block_size, error) && set_source(error) && set_file(error);
 }
 
+/* Copying does, and so may taking all the space. */
+static gboolean takes_long(void)
+{
+  return given.source != NULL ||
+         ((wanted_flags & VIRTDISK_CREATE_FULL_PHYSICAL_ALLOCATION) != 0 && !given.sparse);
+}
+
 static gboolean run(VdCli *cli, char **arguments, GError **error)
 {
   g_autoptr(VirtdiskCreateParameters) parameters = g_steal_pointer(&wanted);
@@ -138,9 +145,9 @@ static gboolean run(VdCli *cli, char **arguments, GError **error)
                          .flags = wanted_flags,
                          .size = wanted_size,
                          .parameters = parameters,
-                         .how = given.detach_job       ? VD_CREATING_DETACHED
-                                : given.source != NULL ? VD_CREATING_WITH_PROGRESS
-                                                       : VD_CREATING_PLAIN};
+                         .how = given.detach_job ? VD_CREATING_DETACHED
+                                : takes_long()   ? VD_CREATING_WITH_PROGRESS
+                                                 : VD_CREATING_PLAIN};
 
   return vd_creating_run(cli, &creating, error);
 }
