@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "worker/protocol.h"
 #include "worker/serve.h"
 
 /* Submissions of one batch: more is handed over in pieces. */
@@ -48,10 +49,10 @@ static int set_control(VdServer *server)
 
 /* Nothing is done with it through the ring. But a ring keeps its files until its last request has ended,
  * which is after the end of the process: as long as somebody listens, writes of ours may still arrive in the
- * image (vd_service_await_end()). */
+ * image (vd_service_await_end()). Of a task the line itself tells: it is not closed before that. */
 static int set_listener(VdServer *server)
 {
-  int fd = server->order.listen_fd;
+  int fd = server->transport ? server->order.listen_fd : VD_WORKER_SOCKET_FD;
 
   return fd < 0 ? 0 : vd_ring_set_file(server->ring, VD_SLOT_LISTEN, fd);
 }

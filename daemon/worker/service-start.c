@@ -231,6 +231,10 @@ static void start_guard_clear(StartGuard *guard)
 {
   if (guard->service != NULL) {
     vd_service_kill(guard->service);
+    /* Its line closes when none of its writes can arrive any more (serve-ring.c): who comes next may begin.
+     */
+    if (guard->service->is_long)
+      vd_service_await(guard->service, NULL, EXIT_DEADLINE_MS, NULL, NULL);
     vd_service_unref(guard->service);
   }
   if (guard->socket_path != NULL)
