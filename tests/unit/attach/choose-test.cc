@@ -7,6 +7,7 @@
 
 extern "C" {
 #include "attach/choose.h"
+#include "attach/nbd.h"
 #include "attach/sysfs.h"
 #include "util/identity.h"
 #include "virtdisk-error.h"
@@ -128,6 +129,26 @@ TEST(Choose, AWishThatCannotBeMetNamesTheReason)
   EXPECT_EQ(vd_route_choose(vd_routes(), &spec, &reason, &error), nullptr);
   EXPECT_TRUE(g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER));
   g_clear_error(&error);
+}
+
+// No device is what nobody gets who has not asked for it.
+TEST(Choose, AConnectionIsTakenByItsNameOnly)
+{
+  VdAttachSpec spec = Sound();
+  const int images[] = {3};
+  g_autofree char *reason = nullptr, *other = nullptr;
+  VdRoute nbd = vd_route_nbd;
+  const VdRoute *const among[] = {&nbd, nullptr};
+
+  spec.served.program = "virtdisk-worker";
+  spec.served.images = images;
+  spec.served.n_images = 1;
+  spec.route = "nbd";
+  EXPECT_EQ(vd_route_choose(vd_routes(), &spec, &reason, nullptr), &vd_route_nbd);
+  spec.route = nullptr;
+  EXPECT_EQ(vd_route_choose(among, &spec, &other, nullptr), nullptr);
+  nbd.by_name = FALSE;
+  EXPECT_EQ(vd_route_choose(among, &spec, &other, nullptr), &nbd);
 }
 
 TEST(Choose, WithoutAWorkerOnlyTheKernelServes)

@@ -192,13 +192,13 @@ class ServeNbd : public testing::Test
 {
 protected:
   ServeNbd() : image_({}, kSize), client_(-1) {}
-  void start(uint32_t flags = VD_SERVE_WRITABLE, uint64_t offset = 0)
+  void start(uint32_t flags = VD_SERVE_WRITABLE, uint64_t margin = 0)
   {
-    VdServeSetup setup = serving::setup_of(kSize - offset, flags);
+    VdServeSetup setup = serving::setup_of(kSize - 2 * margin, flags);
     int ends[2];
 
     setup.transport = VD_TRANSPORT_NBD;
-    setup.offset = offset;
+    setup.offset = margin;
     ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     client_ = Client(ends[0]);
     Fd served(ends[1]);
@@ -206,9 +206,10 @@ protected:
     Message ready = serving::receive(worker_.line());
     ASSERT_EQ(ready.kind(), VD_SERVE_READY) << ready.report.error.text;
   }
-  void begin(uint32_t flags = VD_SERVE_WRITABLE, uint64_t offset = 0)
+  // margin: bytes of the disk before the first and behind the last that are served.
+  void begin(uint32_t flags = VD_SERVE_WRITABLE, uint64_t margin = 0)
   {
-    start(flags, offset);
+    start(flags, margin);
     ASSERT_TRUE(client_.begin());
   }
   Bytes in_image(uint64_t offset, size_t n)
@@ -334,13 +335,18 @@ TEST_F(ServeNbd, ReadsAndWritesThroughToTheImage)
 
 TEST_F(ServeNbd, ARangeOfTheDiskIsAllThereIs)
 {
+  constexpr uint64_t kMargin = 1 << 20, kShown = kSize - 2 * kMargin;
   Bytes read(512);
 
-  begin(VD_SERVE_WRITABLE, 1 << 20);
-  EXPECT_EQ(vd_nbd_get64(client_.info(VD_NBD_INFO_EXPORT).data() + 2), kSize - (1 << 20));
+  begin(VD_SERVE_WRITABLE, kMargin);
+  EXPECT_EQ(vd_nbd_get64(client_.info(VD_NBD_INFO_EXPORT).data() + 2), kShown);
   ASSERT_EQ(client_.write(0, Bytes(512, 5)), 0U);
-  EXPECT_EQ(in_image(1 << 20, 512), Bytes(512, 5));
-  EXPECT_EQ(client_.read(kSize - (1 << 20), &read), VD_NBD_EINVAL);
+  EXPECT_EQ(in_image(kMargin, 512), Bytes(512, 5));
+  EXPECT_EQ(client_.read(kShown, &read), VD_NBD_EINVAL);
+  EXPECT_EQ(client_.write(kShown, Bytes(512, 5)), VD_NBD_ENOSPC);
+  EXPECT_EQ(client_.write(0 - kMargin, Bytes(512, 5)), VD_NBD_ENOSPC);
+  EXPECT_EQ(client_.ask(VD_NBD_CMD_WRITE_ZEROES, 0, kShown + 512), VD_NBD_ENOSPC);
+  EXPECT_EQ(client_.ask(VD_NBD_CMD_TRIM, kShown, 512), VD_NBD_ENOSPC);
 }
 
 TEST_F(ServeNbd, ManyRequestsAreUnderWayAtOnce)

@@ -422,6 +422,11 @@ TEST(ServeSandbox, RingRefusesEveryOtherOperation)
   }
 }
 
+TEST(ServeSandbox, AConnectionNeedsNoOperationOfItsOwn)
+{
+  EXPECT_EQ(vd_serve_nbd.n_operations, 0u);
+}
+
 TEST(ServeSandbox, RingTakesNoDescriptorButThoseInItsTable)
 {
   for (uint8_t operation : {IORING_OP_READ, IORING_OP_WRITE, IORING_OP_FSYNC}) {
