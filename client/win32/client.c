@@ -35,8 +35,8 @@ static gpointer run_in_thread(gpointer data)
 VirtdiskClient *vd_win32_client(GError **error)
 {
   static GMutex one_at_a_time;
-  g_autoptr(GMutexLocker) first = g_mutex_locker_new(&one_at_a_time);
-  g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
+  G_GNUC_UNUSED g_autoptr(GMutexLocker) first = g_mutex_locker_new(&one_at_a_time);
+  G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&lock);
   Making making = {FALSE, NULL};
 
   if (client != NULL)

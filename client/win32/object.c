@@ -68,7 +68,7 @@ HANDLE vd_object_new(VdObjectKind kind, VdObject **ret_object)
 
 static VdObject *object_find(HANDLE handle)
 {
-  g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&table_lock);
+  G_GNUC_UNUSED g_autoptr(GMutexLocker) locker = g_mutex_locker_new(&table_lock);
 
   return handle != NULL && table != NULL && g_hash_table_contains(table, handle)
              ? g_atomic_rc_box_acquire((VdObject *)handle)
