@@ -8,6 +8,10 @@
 #include "jobs/job.h"
 #include "manager.h"
 
+/* User metadata: bytes of an item, and items (MS-VHDX 2.6.1). */
+#define VD_OPERATION_MAX_ITEM (1U << 20)
+#define VD_OPERATION_MAX_ITEMS 1024
+
 typedef enum {
   VD_OPERATION_COMPACT,
   VD_OPERATION_EXPAND,

@@ -3,8 +3,6 @@
 #include "operate-private.h"
 #include <string.h>
 
-#include "engine/edit.h"
-
 typedef struct {
   const char *doing; /* "the image is being ..." */
   gboolean writes;
@@ -202,7 +200,7 @@ static gboolean check_vhdx(const VdHandle *handle, const VdOperation *op, GError
        op->kind == VD_OPERATION_DELETE_METADATA) &&
       is_null(op->guid))
     return refuse(error, VIRTDISK_ERROR_INVALID_PARAMETER, "item is the null GUID");
-  return op->data == NULL || g_bytes_get_size(op->data) <= VD_METADATA_MAX_ITEM ||
+  return op->data == NULL || g_bytes_get_size(op->data) <= VD_OPERATION_MAX_ITEM ||
          refuse(error, VIRTDISK_ERROR_INVALID_PARAMETER, "data is longer than 1048576 bytes");
 }
 

@@ -6,14 +6,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "engine/edit.h"
 #include "operate-private.h"
 #include "util/cleanup.h"
 
 /* Milliseconds between two words of a worker; one that says less is stuck. Disks of a sleeping server count.
  */
 #define SILENCE_DEADLINE_MS (5 * 60 * 1000)
-#define MAX_ITEMS_SIZE (VD_METADATA_MAX_ITEMS * 16)
+#define MAX_ITEMS_SIZE (VD_OPERATION_MAX_ITEMS * 16)
 
 static VdTask task_of(VdOperationKind kind)
 {
@@ -164,7 +163,7 @@ static gboolean take_blob(Operate *o, int fd, guint64 size, GError **error)
 
   if (!list && o->op.kind != VD_OPERATION_GET_METADATA)
     return TRUE;
-  o->result->data = read_blob(fd, size, list ? MAX_ITEMS_SIZE : VD_METADATA_MAX_ITEM, error);
+  o->result->data = read_blob(fd, size, list ? MAX_ITEMS_SIZE : VD_OPERATION_MAX_ITEM, error);
   if (o->result->data != NULL && list && size % 16 != 0)
     g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_WORKER_LOST,
                         "the worker's answer: part of an id of metadata");
