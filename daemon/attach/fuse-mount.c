@@ -50,6 +50,17 @@ int vd_fuse_mount(int fuse_fd, const char **ret_step)
                       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 }
 
+gboolean vd_fuse_forget_attributes(int fuse_fd, guint64 node)
+{
+  struct {
+    struct fuse_out_header header;
+    struct fuse_notify_inval_inode_out inode;
+  } notice = {{.len = sizeof notice, .error = FUSE_NOTIFY_INVAL_INODE},
+              {.ino = node, .off = -1}}; /* the attributes alone */
+
+  return write(fuse_fd, &notice, sizeof notice) == (gssize)sizeof notice;
+}
+
 int vd_fuse_clone(int fuse_fd)
 {
   vd_autofd clone = vd_fuse_open();

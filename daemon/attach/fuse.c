@@ -20,6 +20,7 @@
 
 /* The only file of the mount; the worker knows it by the same name. */
 #define FILE_NAME "disk"
+#define FILE_NODE 2
 
 static gboolean fuse_suits(const VdAttachSpec *spec, char **ret_why)
 {
@@ -219,8 +220,11 @@ static gboolean fuse_recover(const VdAttachment *attachment, GError **error)
 static gboolean fuse_resize(const VdAttachment *attachment, guint64 size, GError **error)
 {
   g_autoptr(VdServingGuard) guard = vd_serving_guard_new(attachment->serving);
+  vd_autofd fuse = vd_serving_dup_fuse(attachment->serving);
   g_autoptr(GError) cause = NULL;
 
+  if (fuse < 0 || !vd_fuse_forget_attributes(fuse, FILE_NODE))
+    g_message("%s: the kernel does not ask for the size again: %s", attachment->path, g_strerror(errno));
   if (vd_loop_resize(attachment, size, &cause))
     return TRUE;
   g_set_error(error, VIRTDISK_ERROR,

@@ -75,9 +75,9 @@ static struct fuse_attr attributes(const VdFuseSlot *slot, uint64_t node)
 static void handle_lookup(VdFuseSlot *slot)
 {
   const struct fuse_in_header *in = vd_fuse_request(slot);
-  /* The size is asked for whenever somebody wants it: a successor may serve another one. Nobody who reads or
-   * writes wants it. */
-  struct fuse_entry_out out = {.nodeid = DISK_NODE, .generation = 1, .entry_valid = FOR_EVER};
+  /* Whoever looks at the loop device above asks for attributes, and must not hang with us. */
+  struct fuse_entry_out out = {
+      .nodeid = DISK_NODE, .generation = 1, .entry_valid = FOR_EVER, .attr_valid = FOR_EVER};
 
   if (in->nodeid != FUSE_ROOT_ID || in->len < sizeof *in + sizeof DISK_NAME ||
       memcmp(argument(slot), DISK_NAME, sizeof DISK_NAME) != 0) {
@@ -90,7 +90,7 @@ static void handle_lookup(VdFuseSlot *slot)
 
 static void handle_getattr(VdFuseSlot *slot)
 {
-  struct fuse_attr_out out = {0};
+  struct fuse_attr_out out = {.attr_valid = FOR_EVER};
 
   out.attr = attributes(slot, vd_fuse_request(slot)->nodeid);
   vd_fuse_answer(slot, &out, sizeof out);
