@@ -25,6 +25,7 @@ typedef struct {
   char *session; /* lifetime session: id of the login session */
   gboolean opened_read_only;
   gboolean was_mounted;
+  gboolean lost;       /* changing, and its device is gone */
   gboolean changing;   /* its image or its worker is, and it is not to be detached meanwhile */
   guint64 attached_at; /* seconds since the epoch */
   guint grace_source;  /* detach-on-unmount: the time after the last unmount */

@@ -382,6 +382,9 @@ static void on_device_gone(VdDevice *device, gpointer user_data)
     /* While we detach it ourselves the end of that call does this. */
     if (disk->attachment->device != device || disk->state == VD_DISK_DETACHING)
       continue;
+    disk->attachment->lost = disk->attachment->changing;
+    if (disk->attachment->lost)
+      return;
     if (vd_disk_step(disk, VD_EVENT_GONE))
       vd_manager_forget_attachment(self, disk);
     return;

@@ -18,17 +18,19 @@ gboolean vd_operate_is_online(const VdDisk *disk, const VdOperation *op)
          a->device != NULL && !a->plan.read_only && a->plan.whole && disk->state == VD_DISK_ATTACHED;
 }
 
-/* Takes working. error: taken, or NULL. */
+/* Takes working. error: taken, or NULL. The attachment is there: nobody forgets it while it is changing. */
 static void end(GTask *working, GError *error)
 {
   Operate *o = g_task_get_task_data(working);
   VdDisk *disk = o->handle->disk;
 
-  if (disk->attachment != NULL) {
-    disk->attachment->changing = FALSE;
+  disk->attachment->changing = FALSE;
+  if (!disk->attachment->lost) {
     vd_manager_update_record(o->manager, disk);
     vd_manager_emit(o->manager, VD_SIGNAL_DISK_CHANGED, disk);
     vd_manager_catch_up(o->manager, disk);
+  } else if (vd_disk_step(disk, VD_EVENT_GONE)) {
+    vd_manager_forget_attachment(o->manager, disk);
   }
   if (error != NULL)
     g_task_return_error(working, error);
@@ -44,10 +46,6 @@ static void on_resized(GObject *source, GAsyncResult *result, gpointer user_data
   VdDisk *disk = o->handle->disk;
   g_autoptr(GError) error = NULL;
 
-  if (disk->attachment == NULL || disk->attachment->device == NULL) {
-    end(working, NULL);
-    return;
-  }
   if (vd_device_resize_finish(disk->attachment->device, result, &error))
     disk->attachment->plan.size = o->op.new_size;
   else
@@ -67,7 +65,7 @@ static void on_grown(GTask *working, GError *error)
     disk->facts.virtual_size = o->result->size = o->op.new_size;
     disk->facts.file_size = o->file_size;
   }
-  if (error != NULL || a == NULL || a->device == NULL)
+  if (error != NULL || a->lost)
     end(working, error);
   else
     vd_device_resize_async(a->device, o->op.new_size, NULL, on_resized, working);

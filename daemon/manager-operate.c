@@ -148,7 +148,7 @@ static void on_probed_anew(GObject *source, GAsyncResult *result, gpointer user_
     o->handle->disk->facts = *facts;
   if (facts != NULL && o->result != NULL)
     o->result->size = facts->virtual_size;
-  else
+  else if (facts == NULL)
     g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s after it was %s: %s",
                      o->handle->disk->display, vd_operate_describe(o->op.kind), error->message);
   /* A failure of the work itself says more. */

@@ -78,15 +78,20 @@ static void take_files(Operate *o)
                                                     : 1;
 }
 
+/* What was checked for a growth must not become something else, whatever size the image has by now. */
+static gboolean is_growth(const Operate *o)
+{
+  return o->op.kind == VD_OPERATION_EXPAND ||
+         (o->op.kind == VD_OPERATION_RESIZE && o->op.new_size > o->virtual_size);
+}
+
 void vd_operate_fill(Operate *o)
 {
   const VdOperation *op = &o->op;
 
   take_files(o);
   o->order.call = call_of(op->kind);
-  o->order.flags = op->kind == VD_OPERATION_COMPACT  ? op->flags
-                   : op->kind == VD_OPERATION_EXPAND ? VD_RESIZE_GROW_ONLY
-                                                     : 0;
+  o->order.flags = op->kind == VD_OPERATION_COMPACT ? op->flags : is_growth(o) ? VD_RESIZE_GROW_ONLY : 0;
   o->order.source_depth = op->source_depth;
   o->order.target_depth = op->target_depth;
   o->order.value = op->value;
