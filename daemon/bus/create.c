@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "auth/opener-protocol.h"
 #include "bus/operations.h"
 #include "names.h"
 #include "util/cleanup.h"
@@ -164,6 +165,18 @@ static void on_source_located(GObject *source, GAsyncResult *result, gpointer us
   vd_call_examined(call);
 }
 
+/* A job is shown to everybody under its path. */
+static gboolean check_length(const char *path, GError **error)
+{
+  gsize length = strlen(path);
+
+  if (length <= VD_OPENER_MAX_PATH)
+    return TRUE;
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NAME_TOO_LONG,
+              "the path has %" G_GSIZE_FORMAT " bytes; the most is %d", length, VD_OPENER_MAX_PATH);
+  return FALSE;
+}
+
 /* Checked before a place is taken: who asks in vain is told what is wrong, not that there are too many. */
 void vd_call_examine_create(VdCall *call)
 {
@@ -175,7 +188,8 @@ void vd_call_examine_create(VdCall *call)
   call->create.version = 1;
   g_variant_get(call->parameters, "(&suut@a{sv})", &call->path, &call->create.mask, &call->create.flags,
                 &call->create.maximum_size, &options);
-  if (!vd_options_parse(options, create_options, G_N_ELEMENTS(create_options), call, call->arena, &error) ||
+  if (!check_length(call->path, &error) ||
+      !vd_options_parse(options, create_options, G_N_ELEMENTS(create_options), call, call->arena, &error) ||
       !vd_create_check(&call->create, call->path, &spec, &open, &call->rights, &error)) {
     vd_call_fail(call, error);
     return;
