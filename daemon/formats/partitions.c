@@ -201,7 +201,8 @@ bool vd_partitions_smallest_size(VdDiskRead read, void *user, uint64_t size, uin
   if (!is_table(mbr))
     return true;
   if (take_primaries(&disk, mbr)) {
-    *ret_smallest = smallest(&disk, MBR_SECTORS, 0);
+    /* The mark alone is on many a disk that is used as a whole. */
+    *ret_smallest = disk.end == 0 ? 0 : smallest(&disk, MBR_SECTORS, 0);
     return true;
   }
   disk.end = 0;
