@@ -64,6 +64,7 @@ typedef struct {
   VdBusService *service;
   VdJob *job;
   char *bus_name;
+  VdJobResults results;
 } Made;
 
 static void made_free(Made *made)
@@ -77,24 +78,30 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Made, made_free)
 
 static void on_orphan_closed(GObject *source, GAsyncResult *result, gpointer user_data)
 {
+  g_autoptr(Made) made = user_data;
+
   vd_manager_close_finish(VD_MANAGER(source), result, NULL);
+  vd_job_end(made->job, &made->results, NULL);
 }
 
-/* Who left while its job went on has an image now, and nobody who could close the handle. */
+/* Who left while its job went on has an image now, and nobody who could close the handle. Who hears of the
+ * end finds the image free. */
 static void on_made(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(Made) made = user_data;
-  VdJobResults results = {.copied = vd_manager_create_get_copied(result)};
   GError *error = NULL;
   g_autoptr(VdHandle) handle = vd_manager_create_finish(VD_MANAGER(source), result, &error);
 
+  made->results.copied = vd_manager_create_get_copied(result);
   if (handle != NULL && g_hash_table_lookup(made->service->peers, made->bus_name) == NULL) {
-    vd_manager_close_async(VD_MANAGER(source), handle, on_orphan_closed, NULL);
-  } else if (handle != NULL) {
-    results.handle = g_strdup(handle->id);
-    results.new_size = handle->disk->facts.virtual_size;
+    vd_manager_close_async(VD_MANAGER(source), handle, on_orphan_closed, g_steal_pointer(&made));
+    return;
   }
-  vd_job_end(made->job, &results, error);
+  if (handle != NULL) {
+    made->results.handle = g_strdup(handle->id);
+    made->results.new_size = handle->disk->facts.virtual_size;
+  }
+  vd_job_end(made->job, &made->results, error);
 }
 
 static void create_with_job(VdCall *call, VdCharge *charge)

@@ -436,13 +436,12 @@ class Convert(testbed.TestCase):
     def test_a_job_goes_on_without_its_client(self):
         slow = self.slow_source()
         client = self.connect()
-        self.begin(slow, client, **{"async": True, "detach-job": True}).result()
+        job = self.begin(slow, client, **{"async": True, "detach-job": True}).result()[0]
         self.leave(client)
         slow.release()
         path = self.path("target/new.vhdx")
-        self.bed.wait(lambda: os.path.exists(path), "the new image")
-        # Nobody holds it.
-        self.bed.wait(lambda: self.may_write(path), "the handle that nobody has is closed")
+        self.root.call(job, JOB, "Wait", "(a{sv})", {})
+        self.assertTrue(self.may_write(path), "the handle that nobody has is not closed")
         self.assertEqual(self.flat(path)[0], digest(self.path("behind.img")))
 
     def may_write(self, path):
