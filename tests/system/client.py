@@ -5,6 +5,7 @@ import os
 import pty
 import select
 import subprocess
+import termios
 import time
 
 import gi
@@ -237,6 +238,14 @@ class Terminal:
         while text not in self.output:
             if not self._read(end):
                 raise Expired(f"{text!r} did not appear; seen: {self.output!r}")
+
+    def expect_silence(self, deadline=EVENT_DEADLINE):
+        """Until what is typed is not shown: whoever asks for a password drops what came before. No event tells of it."""
+        end = time.monotonic() + deadline
+        while termios.tcgetattr(self._master)[3] & termios.ECHO:
+            if time.monotonic() > end:
+                raise Expired(f"what is typed is still shown; seen: {self.output!r}")
+            select.select([], [], [], 0.01)
 
     def send(self, line):
         os.write(self._master, line.encode() + b"\n")

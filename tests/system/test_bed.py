@@ -106,6 +106,7 @@ class Bed(testbed.TestCase):
         asker = threading.Thread(target=lambda: granted.append(self.ask(client, ACTION)))
         asker.start()
         agent.expect("Password:")
+        agent.expect_silence()
         agent.send(testbed.PASSWORD)
         agent.expect("AUTHENTICATION COMPLETE")
         asker.join(20)
