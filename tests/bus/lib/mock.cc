@@ -108,11 +108,14 @@ void MockService::in_thread(std::function<void()> act)
   order.done.wait(lock, [&order] { return order.is_done; });
 }
 
+// Not before a call that has come is answered: it is not the next.
 void MockService::fail_next(const std::string &error_name, const std::string &message)
 {
-  std::lock_guard<std::mutex> lock(mutex);
-  next_error = error_name;
-  next_message = message;
+  in_thread([this, &error_name, &message] {
+    std::lock_guard<std::mutex> lock(mutex);
+    next_error = error_name;
+    next_message = message;
+  });
 }
 
 void MockService::answer_next(const std::string &reply)
