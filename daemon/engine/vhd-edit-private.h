@@ -5,9 +5,6 @@
 #include "engine/vhd-edit.h"
 #include "formats/vhd-bat.h"
 
-/* Bytes that move at a time. */
-#define VD_VHD_EDIT_BUFFER 32768
-
 typedef struct {
   const VdLayerSource *source;
   VdReader reader; /* sees what was written; its size is that of before */
@@ -15,7 +12,6 @@ typedef struct {
   uint64_t trailer;   /* bytes; where it lies */
   VdVhdSparse sparse; /* of images that are not fixed, as the next */
   VdVhdBatShape shape;
-  _Alignas(VD_IO_ALIGNMENT) uint8_t buffer[VD_VHD_EDIT_BUFFER];
 } VdVhdEdit;
 
 /* The image is mended and closed; footers are good, and alike. */

@@ -16,6 +16,12 @@
 
 #include "engine/edit-ops.h"
 
+/* Bytes that move at a time. */
+#define BUFFER 32768
+
+/* One thread, one change at a time; a stack is not aligned so far. */
+static _Alignas(VD_IO_ALIGNMENT) uint8_t buffer[BUFFER];
+
 static bool fail_io(VdFormatError *ret_error, int result, uint64_t offset)
 {
   bool full = result == -ENOSPC || result == -EDQUOT || result == -EFBIG;
@@ -39,11 +45,10 @@ bool vd_vhd_edit_write(VdVhdEdit *self, const void *bytes, uint64_t length, uint
   const uint8_t *from = bytes;
 
   for (uint64_t done = 0; done < length;) {
-    uint64_t part = length - done < sizeof self->buffer ? length - done : sizeof self->buffer;
+    uint64_t part = length - done < sizeof buffer ? length - done : sizeof buffer;
 
-    memcpy(self->buffer, from + done, part);
-    if (!run(self,
-             (VdIoOp){.kind = VD_IO_WRITE, .offset = offset + done, .length = part, .buffer = self->buffer},
+    memcpy(buffer, from + done, part);
+    if (!run(self, (VdIoOp){.kind = VD_IO_WRITE, .offset = offset + done, .length = part, .buffer = buffer},
              ret_error))
       return false;
     done += part;
@@ -54,11 +59,11 @@ bool vd_vhd_edit_write(VdVhdEdit *self, const void *bytes, uint64_t length, uint
 bool vd_vhd_edit_fill(VdVhdEdit *self, uint8_t byte, uint64_t length, uint64_t offset,
                       VdFormatError *ret_error)
 {
-  memset(self->buffer, byte, sizeof self->buffer);
+  memset(buffer, byte, sizeof buffer);
   while (length > 0) {
-    uint64_t part = length < sizeof self->buffer ? length : sizeof self->buffer;
+    uint64_t part = length < sizeof buffer ? length : sizeof buffer;
 
-    if (!run(self, (VdIoOp){.kind = VD_IO_WRITE, .offset = offset, .length = part, .buffer = self->buffer},
+    if (!run(self, (VdIoOp){.kind = VD_IO_WRITE, .offset = offset, .length = part, .buffer = buffer},
              ret_error))
       return false;
     offset += part;
@@ -70,13 +75,11 @@ bool vd_vhd_edit_fill(VdVhdEdit *self, uint8_t byte, uint64_t length, uint64_t o
 bool vd_vhd_edit_copy(VdVhdEdit *self, uint64_t from, uint64_t to, uint64_t length, VdFormatError *ret_error)
 {
   while (length > 0) {
-    uint64_t part = length < sizeof self->buffer ? length : sizeof self->buffer;
+    uint64_t part = length < sizeof buffer ? length : sizeof buffer;
 
-    if (!run(self,
-             (VdIoOp){.kind = VD_IO_READ_PADDED, .offset = from, .length = part, .buffer = self->buffer},
+    if (!run(self, (VdIoOp){.kind = VD_IO_READ_PADDED, .offset = from, .length = part, .buffer = buffer},
              ret_error) ||
-        !run(self, (VdIoOp){.kind = VD_IO_WRITE, .offset = to, .length = part, .buffer = self->buffer},
-             ret_error))
+        !run(self, (VdIoOp){.kind = VD_IO_WRITE, .offset = to, .length = part, .buffer = buffer}, ret_error))
       return false;
     from += part;
     to += part;
