@@ -5,6 +5,9 @@
 #include "engine/vhd-edit.h"
 #include "formats/vhd-bat.h"
 
+/* Bytes that move at a time. */
+#define VD_VHD_EDIT_BUFFER 32768
+
 typedef struct {
   const VdLayerSource *source;
   VdReader reader; /* sees what was written; its size is that of before */

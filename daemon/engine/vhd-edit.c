@@ -16,11 +16,8 @@
 
 #include "engine/edit-ops.h"
 
-/* Bytes that move at a time. */
-#define BUFFER 32768
-
 /* One thread, one change at a time; a stack is not aligned so far. */
-static _Alignas(VD_IO_ALIGNMENT) uint8_t buffer[BUFFER];
+static _Alignas(VD_IO_ALIGNMENT) uint8_t buffer[VD_VHD_EDIT_BUFFER];
 
 static bool fail_io(VdFormatError *ret_error, int result, uint64_t offset)
 {
