@@ -7,12 +7,15 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "util/cleanup.h"
 
 #define DEVICE "/dev/fuse"
+/* The last of a file that a notice carries, bytes: a page, so that no page is read for the rest of it. */
+#define TAIL 4096
 
 int vd_fuse_open(void)
 {
@@ -50,15 +53,37 @@ int vd_fuse_mount(int fuse_fd, const char **ret_step)
                       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 }
 
-gboolean vd_fuse_forget_attributes(int fuse_fd, guint64 node)
+/* Answers to GETATTR are dropped by the kernel when any other request has ended since it was sent
+ * (fuse_aio_complete), so under load they need not arrive. What is stored in a file counts at once. */
+static gboolean store_tail(int fuse_fd, guint64 node, guint64 size)
+{
+  static const guint8 zeros[TAIL] = {0};
+  struct {
+    struct fuse_out_header header;
+    struct fuse_notify_store_out store;
+  } notice = {{.error = FUSE_NOTIFY_STORE}, {.nodeid = node}};
+
+  notice.store.offset = (size - 1) / TAIL * TAIL;
+  notice.store.size = (guint32)(size - notice.store.offset);
+  notice.header.len = (guint32)sizeof notice + notice.store.size;
+  struct iovec parts[] = {{&notice, sizeof notice}, {(void *)zeros, notice.store.size}};
+  return writev(fuse_fd, parts, G_N_ELEMENTS(parts)) == (gssize)notice.header.len;
+}
+
+/* Pages as well: those of store_tail() hold nothing that anybody wrote. */
+static gboolean forget(int fuse_fd, guint64 node)
 {
   struct {
     struct fuse_out_header header;
     struct fuse_notify_inval_inode_out inode;
-  } notice = {{.len = sizeof notice, .error = FUSE_NOTIFY_INVAL_INODE},
-              {.ino = node, .off = -1}}; /* the attributes alone */
+  } notice = {{.len = sizeof notice, .error = FUSE_NOTIFY_INVAL_INODE}, {.ino = node}};
 
   return write(fuse_fd, &notice, sizeof notice) == (gssize)sizeof notice;
+}
+
+gboolean vd_fuse_file_has_grown(int fuse_fd, guint64 node, guint64 size)
+{
+  return store_tail(fuse_fd, node, size) && forget(fuse_fd, node);
 }
 
 int vd_fuse_clone(int fuse_fd)

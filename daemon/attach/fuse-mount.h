@@ -12,8 +12,9 @@ int vd_fuse_mount(int fuse_fd, const char **ret_step);
 /* Another end of the same connection. What its reader has not answered when it is closed fails, while the
  * connection goes on. -1 with errno. */
 int vd_fuse_clone(int fuse_fd);
-/* What the kernel knows of a file's attributes is out of date: it asks again when somebody wants them. FALSE
- * with errno. */
-gboolean vd_fuse_forget_attributes(int fuse_fd, guint64 node);
+/* The kernel takes this for the size of the file (bytes, more than before) from now on, whatever else the
+ * connection is asked meanwhile, and asks for the other attributes again. The file's pages in the cache are
+ * lost: for files that are read and written directly alone. FALSE with errno. */
+gboolean vd_fuse_file_has_grown(int fuse_fd, guint64 node, guint64 size);
 /* Whether the kernel sends what a dead reader has not answered to the next one again (Linux 6.9). */
 gboolean vd_fuse_can_resend(void);

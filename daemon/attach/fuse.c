@@ -223,8 +223,8 @@ static gboolean fuse_resize(const VdAttachment *attachment, guint64 size, GError
   vd_autofd fuse = vd_serving_dup_fuse(attachment->serving);
   g_autoptr(GError) cause = NULL;
 
-  if (fuse < 0 || !vd_fuse_forget_attributes(fuse, FILE_NODE))
-    g_message("%s: the kernel does not ask for the size again: %s", attachment->path, g_strerror(errno));
+  if (fuse < 0 || !vd_fuse_file_has_grown(fuse, FILE_NODE, size))
+    g_message("%s: the kernel cannot be told the size: %s", attachment->path, g_strerror(errno));
   if (vd_loop_resize(attachment, size, &cause))
     return TRUE;
   g_set_error(error, VIRTDISK_ERROR,

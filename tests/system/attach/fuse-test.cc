@@ -5,6 +5,7 @@
 
 #include <linux/fs.h>
 #include <atomic>
+#include <memory>
 #include <thread>
 
 extern "C" {
@@ -67,6 +68,9 @@ bool WriteAt(const std::string &path, off_t offset, const std::string &bytes)
   int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
   bool written =
       pwrite(fd, bytes.data(), bytes.size(), offset) == static_cast<ssize_t>(bytes.size()) && fsync(fd) == 0;
+
+  if (!written)
+    perror(path.c_str());
 
   close(fd);
   return written;
@@ -333,6 +337,33 @@ struct Resized {
   }
 };
 
+/* Reads the first block again and again: what the kernel learns of the file while others use it. */
+class Reader
+{
+public:
+  explicit Reader(const std::string &node) : thread([this, node] { Read(node); }) {}
+  ~Reader()
+  {
+    over = true;
+    thread.join();
+  }
+
+private:
+  void Read(const std::string &node)
+  {
+    int fd = open(node.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
+    void *block = aligned_alloc(4096, 4096);
+
+    while (!over && pread(fd, block, 4096, 0) == 4096)
+      continue;
+    EXPECT_TRUE(over) << "a read failed: " << strerror(errno);
+    free(block);
+    close(fd);
+  }
+  std::atomic<bool> over{false};
+  std::thread thread;
+};
+
 TEST_F(Fuse, ADiskGrowsWhileItIsInUse)
 {
   if (!vd_fuse_can_resend())
@@ -346,11 +377,13 @@ TEST_F(Fuse, ADiskGrowsWhileItIsInUse)
   std::string node = vd_device_get_info(device)->path;
   ASSERT_TRUE(WriteAt(node, 4 * kMiB - 6, "before"));
   int held = open(node.c_str(), O_RDWR | O_CLOEXEC);
+  auto reader = std::make_unique<Reader>(node);
   exchange.Start();
   RunUntil([&] { return exchange.done; });
   ASSERT_TRUE(exchange.ok);
   vd_device_resize_async(device, 8 * kMiB, nullptr, Resized::OnDone, &resized);
   RunUntil([&] { return resized.done; });
+  reader.reset();
   if (resized.message.find("keeps the size") != std::string::npos) {
     close(held);
     Release(device);
