@@ -34,6 +34,7 @@ VdDisk *vd_disk_new(const VdImage *image)
 
   g_atomic_ref_count_init(&self->refs);
   self->handles = g_ptr_array_new();
+  self->readers = g_ptr_array_new();
   if (image == NULL)
     return self;
   self->image_dev = image->st.st_dev;
@@ -58,6 +59,7 @@ void vd_disk_unref(VdDisk *self)
     return;
   vd_disk_attachment_free(self->attachment);
   g_ptr_array_unref(self->handles);
+  g_ptr_array_unref(self->readers);
   g_free(self->path);
   g_free(self->display);
   g_free(self->origin_url);

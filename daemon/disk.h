@@ -50,7 +50,8 @@ struct VdDisk {
   gboolean has_facts;
   VdFacts facts;
   VdDiskState state;
-  const char *operation;        /* what is done to it at the moment, in the passive ("compacted"), or NULL */
+  const char *operation;        /* what changes it at the moment, in the passive ("compacted"), or NULL */
+  GPtrArray *readers;           /* of manager-operate.c: operations that look at it, beside each other */
   GPtrArray *handles;           /* element VdHandle*, not owned: each handle owns its disk */
   VdDiskAttachment *attachment; /* NULL in state OPEN */
 };

@@ -23,7 +23,7 @@ struct VdHandle {
   VdImage *image; /* NULL for a handle taken over from an earlier run of the service: the file went with it */
   VdChain *chain; /* parents of a differencing image; NULL: it has none, or they were not to be opened */
   gboolean adding_parent;
-  gpointer operate;  /* of manager-operate.c: an operation that is under way, or NULL */
+  gpointer operate;  /* of manager-operate.c: an operation that changes it, or NULL */
   gboolean leaving;  /* closed by its owner, and kept until the operation has ended */
   VdJob *job;        /* the newest, or NULL */
   gboolean closed;   /* no longer in the manager's table */

@@ -619,6 +619,8 @@ void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachPa
   disk->attachment->charge = charge;
   disk->attachment->free_charge = free_charge;
   handle->attacher = TRUE;
+  if (!plan.read_only)
+    vd_manager_overtake(disk);
   if (!vd_manager_save_record(self, disk, VD_RUN_INTENT, &error)) {
     fail_attach(self, disk);
     g_task_return_error(task, error);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * An operation on a handle, from its begin to its end: while it is under way the disk is marked, so that
- * nobody else begins one or attaches, and the handle stays in its table, with its locks, whoever leaves.
+ * An operation on a handle, from its begin to its end: while one that changes the image is under way the disk
+ * is marked, so that nobody else begins one or attaches, and the handle stays in its table, with its locks,
+ * whoever leaves. One that reads has its descriptors, and no claim on anything else.
  */
 #include "operate-private.h"
 #include "util/offload.h"
@@ -32,6 +33,7 @@ static void operate_free(gpointer data)
   g_clear_pointer(&o->result, vd_operation_result_free);
   g_clear_pointer(&o->closers, g_ptr_array_unref);
   g_clear_object(&o->job);
+  g_clear_object(&o->reading);
   g_free(o->child_facts);
   g_free(o->parent_facts);
   g_free(o->path);
@@ -93,6 +95,22 @@ static void on_left(GObject *source, GAsyncResult *result, gpointer user_data)
     g_task_return_boolean(g_ptr_array_index(closers, i), TRUE);
 }
 
+static void stop_reading(GTask *task, GError **error)
+{
+  Operate *o = g_task_get_task_data(task);
+  const VdDisk *disk = o->handle->disk;
+
+  if (o->caller_left != 0)
+    g_cancellable_disconnect(g_task_get_cancellable(task), o->caller_left);
+  g_ptr_array_remove_fast(disk->readers, o);
+  if (!o->overtaken)
+    return;
+  g_clear_error(error);
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE, "%s was %s while it was %s: ask again",
+              disk->display, disk->operation != NULL ? disk->operation : "attached or changed",
+              vd_operate_describe(o->op.kind));
+}
+
 /* Who waits is told when the disk can be used again. */
 static void release(VdManager *self, Operate *o)
 {
@@ -110,7 +128,10 @@ static void finish(GTask *owned, GError *error)
   if (o->parent_locked)
     vd_image_unlock(o->parent);
   o->parent_locked = FALSE;
-  release(o->manager, o);
+  if (vd_operate_writes(o->op.kind))
+    release(o->manager, o);
+  else
+    stop_reading(task, &error);
   if (error != NULL)
     g_task_return_error(task, error);
   else
@@ -194,7 +215,7 @@ static void on_prepared(GTask *task, GError *error)
     return;
   }
   vd_operate_fill(o);
-  working = g_task_new(NULL, g_task_get_cancellable(task), on_worked, task);
+  working = g_task_new(NULL, o->reading != NULL ? o->reading : g_task_get_cancellable(task), on_worked, task);
   g_task_set_check_cancellable(working, FALSE);
   g_task_set_task_data(working, o, NULL);
   if (vd_operate_is_online(o->handle->disk, &o->op))
@@ -222,6 +243,41 @@ static Operate *operate_new(VdManager *self, VdIdentity *identity, VdHandle *han
   return o;
 }
 
+void vd_manager_overtake(VdDisk *disk)
+{
+  for (guint i = 0; i < disk->readers->len; i++) {
+    Operate *o = g_ptr_array_index(disk->readers, i);
+
+    o->overtaken = TRUE;
+    g_cancellable_cancel(o->reading);
+  }
+}
+
+static void on_caller_left(GCancellable *cancellable, gpointer user_data)
+{
+  g_cancellable_cancel(user_data);
+}
+
+static void start_reading(GTask *task)
+{
+  Operate *o = g_task_get_task_data(task);
+  GCancellable *cancellable = g_task_get_cancellable(task);
+
+  o->reading = g_cancellable_new();
+  if (cancellable != NULL)
+    o->caller_left = g_cancellable_connect(cancellable, G_CALLBACK(on_caller_left), o->reading, NULL);
+  g_ptr_array_add(o->handle->disk->readers, o);
+}
+
+static void start_writing(GTask *task)
+{
+  Operate *o = g_task_get_task_data(task);
+
+  vd_manager_overtake(o->handle->disk);
+  o->handle->disk->operation = vd_operate_describe(o->op.kind);
+  o->handle->operate = o;
+}
+
 void vd_manager_operate_async(VdManager *self, VdIdentity *identity, VdHandle *handle, const VdOperation *op,
                               VdJob *job, GCancellable *cancellable, GAsyncReadyCallback callback,
                               gpointer user_data)
@@ -238,8 +294,10 @@ void vd_manager_operate_async(VdManager *self, VdIdentity *identity, VdHandle *h
     g_object_unref(task);
     return;
   }
-  handle->disk->operation = vd_operate_describe(op->kind);
-  handle->operate = o;
+  if (vd_operate_writes(op->kind))
+    start_writing(task);
+  else
+    start_reading(task);
   if (op->kind == VD_OPERATION_SET_PARENT || op->kind == VD_OPERATION_SET_LOCATOR)
     vd_operate_find_parent(task, on_prepared);
   else if (op->kind == VD_OPERATION_MERGE)

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is done to an image through a handle, by a worker: checked, one at a time for each disk, with the disk
- * detached, and its facts learnt anew afterwards. Main loop only.
+ * What is done to an image through a handle, by a worker. Main loop only.
+ *
+ * What changes an image is done one at a time for each disk, with the disk detached, and its facts are learnt
+ * anew afterwards. What only looks at it keeps nobody waiting, since whoever may read a file could keep its
+ * owner from it: such operations run beside each other, and beside an attachment for reading. One that
+ * changes the image, or an attachment for writing, overtakes them: it begins at once, they are told to end,
+ * and whatever they have read is thrown away; they fail with VHD_INVALID_STATE, as if they had come later.
  */
 #pragma once
 
@@ -58,7 +63,7 @@ void vd_operation_result_free(VdOperationResult *self);
 /*
  * What can be said before a job begins. Errors: INVALID_HANDLE, ACCESS_DENIED (rights of the handle),
  * INVALID_PARAMETER, VHD_INVALID_TYPE (not for such an image), VHD_INVALID_STATE (attached, or another
- * operation is under way).
+ * operation changes the image).
  */
 gboolean vd_manager_may_operate(VdManager *self, VdHandle *handle, const VdOperation *operation,
                                 GError **error);

@@ -58,8 +58,10 @@ void vd_manager_check_cycle_async(VdManager *self, VdIdentity *identity, VdImage
 gboolean vd_manager_check_cycle_finish(VdManager *self, GAsyncResult *result, GError **error);
 
 /* manager-operate.c */
-/* Errors: VHD_INVALID_STATE (an operation is under way). */
+/* Errors: VHD_INVALID_STATE (an operation changes the image). */
 gboolean vd_manager_is_idle(const VdDisk *disk, GError **error);
+/* The image is about to change: operations that look at it end, see manager-operate.h. */
+void vd_manager_overtake(VdDisk *disk);
 /* FALSE: nothing is under way. Else the handle is closed when that has ended, and task with it; one that goes
  * on without its caller is not waited for. */
 gboolean vd_manager_close_later(VdManager *self, VdHandle *handle, GTask *task);

@@ -18,7 +18,11 @@ typedef struct {
   char *program, *user_argument;
   guint64 virtual_size; /* bytes, before */
   gboolean online;      /* the disk is attached */
-  guint64 file_size;    /* online: bytes, afterwards */
+  /* What only looks at the image. */
+  GCancellable *reading; /* its caller's, or somebody else's */
+  gulong caller_left;    /* handler of the caller's own */
+  gboolean overtaken;    /* the image has begun to change: what was read counts for nothing */
+  guint64 file_size;     /* online: bytes, afterwards */
   /* SET_PARENT */
   VdImage *child;       /* whose parent is set; borrowed from the handle */
   VdFacts *child_facts; /* owned */

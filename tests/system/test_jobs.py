@@ -256,6 +256,64 @@ class Jobs(testbed.TestCase):
             user.wait_job(job)
         user.compact(handles[8])
 
+    def reading(self, client, path, method, *arguments):
+        """A call that only reads the image, and whose worker waits -> (call, what lets that worker go on, what closes the
+        handle). Others are not held."""
+        handle = client.open(path, 0, version=2, get_info_only=True)
+        self.hold_workers()
+        signature = "(ua{sv})" if arguments else "(a{sv})"
+        call = client.begin(handle, HANDLE, method, signature, *arguments, {})
+        end = []
+
+        def waits():
+            try:
+                end.append(os.open(self.hold, os.O_WRONLY | os.O_NONBLOCK))
+            except OSError:
+                return False
+            return True
+
+        self.bed.wait(waits, "a worker that waits")
+        os.unlink(self.hold)
+        return call, lambda: os.close(end.pop()) if end else None, lambda: client.close_handle(handle)
+
+    def public_image(self):
+        """Of one user, and to be read by others."""
+        path = self.image(self.connect("vd-first"), self.folder("vd-first"))
+        os.chmod(path, 0o644)
+        return path
+
+    def overtaken(self, change, method, *arguments):
+        path = self.public_image()
+        handle = self.root.open(path, 0, version=2)
+        call, go_on, close = self.reading(self.connect("vd-second"), path, method, *arguments)
+        self.addCleanup(go_on)
+        change(handle)
+        go_on()
+        self.assertIn("ask again", self.assertBusError("VhdInvalidState", call.result))
+        close()
+        return handle
+
+    def test_reading_keeps_nobody_from_changing(self):
+        handle = self.overtaken(lambda handle: self.root.compact(handle), "GetVirtualDiskInformation", 12)
+        self.assertIn("FragmentationPercentage", self.root.info(handle, 12))
+
+    def test_reading_keeps_nobody_from_attaching(self):
+        handle = self.overtaken(self.root.attach, "EnumerateVirtualDiskMetadata")
+        self.root.detach(handle)
+
+    def test_reading_beside_reading(self):
+        path = self.public_image()
+        call, go_on, close = self.reading(self.connect("vd-second"), path, "GetVirtualDiskInformation", 12)
+        self.addCleanup(go_on)
+        handle = self.root.open(path, 0, version=2)
+        self.assertIn("FragmentationPercentage", self.root.info(handle, 12))
+        self.root.attach(handle, 1)
+        self.assertIn("FragmentationPercentage", self.root.info(handle, 12))
+        go_on()
+        self.assertIn("FragmentationPercentage", call.result()[0])
+        close()
+        self.root.detach(handle)
+
     def test_service_killed(self):
         handle, job, path = self.compacting(job="lost")
         self.bed.kill_daemon()
