@@ -561,6 +561,67 @@ static void begin_async(VdManager *self, const Attach *attach, GCancellable *can
   vd_offload(task, begin_in_thread);
 }
 
+static void start(VdManager *self, GTask *owned)
+{
+  Attach *attach = g_task_get_task_data(owned);
+  GCancellable *cancellable = g_task_get_cancellable(owned);
+
+  if (needs_begin(attach))
+    begin_async(self, attach, cancellable, on_begun, owned);
+  else
+    start_device(self, attach, cancellable, on_device_attached, owned);
+}
+
+/* A handle that has no lock yet: what the file is may have changed since it had the device's. */
+
+static gboolean is_as_planned(const VdDisk *disk, const VdFacts *facts, GError **error)
+{
+  const VdFacts *known = &disk->facts;
+
+  if (facts->virtual_size == known->virtual_size && facts->linear == known->linear &&
+      facts->payload_offset == known->payload_offset && facts->sector_size == known->sector_size &&
+      facts->has_parent == known->has_parent)
+    return TRUE;
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED,
+              "%s is another disk than when it was opened: open it again", disk->display);
+  return FALSE;
+}
+
+static void on_probed_again(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = g_task_get_source_object(task);
+  VdDisk *disk = ((Attach *)g_task_get_task_data(task))->disk;
+  GError *error = NULL;
+  g_autofree VdFacts *facts = vd_worker_probe_finish(self->worker, result, &error);
+
+  if (facts != NULL && is_as_planned(disk, facts, &error)) {
+    disk->facts = *facts;
+    start(self, g_steal_pointer(&task));
+    return;
+  }
+  fail_attach(self, disk);
+  g_task_return_error(task, error);
+}
+
+static void on_locked(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(GTask) task = user_data;
+  VdManager *self = g_task_get_source_object(task);
+  const Attach *attach = g_task_get_task_data(task);
+  const VdHandle *handle = attach->handle;
+  GCancellable *cancellable = g_task_get_cancellable(task);
+  GError *error = NULL;
+
+  if (vd_image_lock_finish(handle->image, result, &error)) {
+    vd_worker_probe_async(self->worker, handle->owner->uid, handle->image->fd, handle->image->device_id, TRUE,
+                          cancellable, on_probed_again, g_steal_pointer(&task));
+    return;
+  }
+  fail_attach(self, attach->disk);
+  g_task_return_error(task, error);
+}
+
 static VdDiskAttachment *make_attachment(VdManager *self, VdHandle *handle, const VdAttachPlan *plan,
                                          const char *session)
 {
@@ -593,6 +654,7 @@ void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachPa
   Attach *attach = g_new0(Attach, 1);
   VdDisk *disk = handle->disk;
   VdAttachPlan plan;
+  gboolean needs_lock = vd_manager_needs_lock(handle);
   GError *error = NULL;
 
   /* What is attached is attached, also if the caller has gone meanwhile: then it is released, not left
@@ -626,10 +688,10 @@ void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachPa
     g_task_return_error(task, error);
     return;
   }
-  if (needs_begin(attach))
-    begin_async(self, attach, cancellable, on_begun, g_steal_pointer(&task));
+  if (needs_lock)
+    vd_image_lock_async(handle->image, handle->rights.write, on_locked, g_steal_pointer(&task));
   else
-    start_device(self, attach, cancellable, on_device_attached, g_steal_pointer(&task));
+    start(self, g_steal_pointer(&task));
 }
 
 VdDisk *vd_manager_attach_finish(VdManager *self, GAsyncResult *result, GError **error)

@@ -278,6 +278,31 @@ static void start_writing(GTask *task)
   o->handle->operate = o;
 }
 
+/* Takes nothing: whoever goes on owns task. */
+static void prepare(GTask *task)
+{
+  const Operate *o = g_task_get_task_data(task);
+
+  if (o->op.kind == VD_OPERATION_SET_PARENT || o->op.kind == VD_OPERATION_SET_LOCATOR)
+    vd_operate_find_parent(task, on_prepared);
+  else if (o->op.kind == VD_OPERATION_MERGE)
+    vd_operate_open_targets(task, on_prepared);
+  else
+    on_prepared(task, NULL);
+}
+
+static void on_locked(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  GTask *task = user_data;
+  const Operate *o = g_task_get_task_data(task);
+  GError *error = NULL;
+
+  if (vd_image_lock_finish(o->handle->image, result, &error))
+    prepare(task);
+  else
+    finish(task, error);
+}
+
 void vd_manager_operate_async(VdManager *self, VdIdentity *identity, VdHandle *handle, const VdOperation *op,
                               VdJob *job, GCancellable *cancellable, GAsyncReadyCallback callback,
                               gpointer user_data)
@@ -298,12 +323,10 @@ void vd_manager_operate_async(VdManager *self, VdIdentity *identity, VdHandle *h
     start_writing(task);
   else
     start_reading(task);
-  if (op->kind == VD_OPERATION_SET_PARENT || op->kind == VD_OPERATION_SET_LOCATOR)
-    vd_operate_find_parent(task, on_prepared);
-  else if (op->kind == VD_OPERATION_MERGE)
-    vd_operate_open_targets(task, on_prepared);
+  if (vd_operate_writes(op->kind) && vd_manager_needs_lock(handle))
+    vd_image_lock_async(handle->image, TRUE, on_locked, task);
   else
-    on_prepared(task, NULL);
+    prepare(task);
 }
 
 VdOperationResult *vd_manager_operate_finish(VdManager *self, GAsyncResult *result, GError **error)

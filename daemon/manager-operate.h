@@ -69,7 +69,8 @@ gboolean vd_manager_may_operate(VdManager *self, VdHandle *handle, const VdOpera
                                 GError **error);
 /*
  * job: or NULL; told of its progress, and ended by whoever called, in callback. What it points to is copied.
- * Errors: those of before; the worker's; of RESIZE VHD_RESIZE_WOULD_TRUNCATE_DATA,
+ * Errors: those of before; SHARING_VIOLATION (the handle was opened while the disk was attached, and others
+ * use the file since it is not); the worker's; of RESIZE VHD_RESIZE_WOULD_TRUNCATE_DATA,
  * VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE, VHD_ALREADY_AT_OR_BELOW_MINIMUM_VIRTUAL_SIZE; of SET_PARENT
  * VHD_PARENT_VHD_NOT_FOUND, VHD_PARENT_VHD_ACCESS_DENIED, VHD_CHILD_PARENT_SIZE_MISMATCH,
  * VHD_DIFFERENCING_CHAIN_CYCLE_DETECTED, VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT.

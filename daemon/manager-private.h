@@ -36,6 +36,9 @@ void vd_manager_collect(VdManager *self, VdDisk *disk);
 void vd_manager_add_handle(VdManager *self, VdHandle *handle);
 /* Out of the tables; the disk stays to the caller. */
 void vd_manager_remove_handle(VdManager *self, VdHandle *handle);
+/* Opened while the attachment's locks stood for its own, and the disk is detached: before the file is used
+ * the handle takes the locks of its rights, and keeps them as others do. */
+gboolean vd_manager_needs_lock(const VdHandle *handle);
 char *vd_manager_random_id(void);
 
 /* manager-chain.c */

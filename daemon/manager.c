@@ -141,6 +141,11 @@ void vd_manager_remove_handle(VdManager *self, VdHandle *handle)
     vd_chain_unlock(handle->chain);
 }
 
+gboolean vd_manager_needs_lock(const VdHandle *handle)
+{
+  return handle->image != NULL && handle->image->locked == 0 && handle->disk->attachment == NULL;
+}
+
 VdHandle *vd_manager_get_handle(VdManager *self, const char *id)
 {
   VdHandle *handle = g_hash_table_lookup(self->handles, id);

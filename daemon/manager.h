@@ -154,8 +154,8 @@ VdHandle *vd_manager_get_handle(VdManager *self, const char *id);
 
 /*
  * Handle -> device. params checked by vd_access_attach() once more here. session: for VD_LIFETIME_SESSION.
- * Errors: BAD_COMMAND (this handle has attached already), SHARING_VIOLATION (attached), FILE_CHANGED, the
- * device's.
+ * Errors: BAD_COMMAND (this handle has attached already), SHARING_VIOLATION (attached, or in use by others
+ * since the attachment that the handle was opened beside has ended), FILE_CHANGED, the device's.
  */
 void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachParams *params,
                              const char *session, gpointer charge, GDestroyNotify free_charge,

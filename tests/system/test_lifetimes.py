@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """How long a disk stays attached, what ends it, and what stands in the way: handle, session, permanent, boot, mounts."""
+import fcntl
 import os
 import shutil
 import subprocess
@@ -216,6 +217,58 @@ class Permanent(TestCase):
 
     def boot_records(self):
         return testbed.files(os.path.join(self.bed.statedir, "boot"))
+
+
+class Locks(TestCase):
+    """A handle that was opened beside an attachment, whose locks were its own, when that attachment has ended."""
+
+    def left_alone(self):
+        """-> (handle, path)"""
+        path = os.path.join(self.dir, "disk.vhdx")
+        self.root.close_handle(self.root.create(path, 64 << 20))
+        self.root.attach_image(path, lifetime="permanent")
+        handle = self.root.open(path, 0, version=2)
+        self.root.detach(handle)
+        return handle, path
+
+    def lock(self, path):
+        """As another program would -> what lets go of it"""
+        file = open(path, "rb")
+        self.addCleanup(file.close)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return file.close
+
+    def refused_while_used(self, call):
+        handle, path = self.left_alone()
+        unlock = self.lock(path)
+        self.assertBusError("SharingViolation", call, handle)
+        unlock()
+        call(handle)
+        with self.assertRaises(BlockingIOError):
+            self.lock(path)
+        return handle, path
+
+    def test_changing_needs_the_lock(self):
+        handle, path = self.refused_while_used(self.root.compact)
+        self.root.close_handle(handle)
+        self.lock(path)
+
+    def test_attaching_needs_the_lock(self):
+        handle, path = self.refused_while_used(self.root.attach)
+        self.root.detach(handle)
+        with self.assertRaises(BlockingIOError):
+            self.lock(path)
+        self.root.close_handle(handle)
+        self.lock(path)
+
+    def test_what_others_made_of_it_is_another_disk(self):
+        handle, path = self.left_alone()
+        other = os.path.join(self.dir, "other.vhdx")
+        self.root.close_handle(self.root.create(other, 128 << 20))
+        self.assertEqual(os.path.getsize(other), os.path.getsize(path))
+        with open(other, "rb") as source, open(path, "r+b") as target:
+            shutil.copyfileobj(source, target)
+        self.assertIn("another disk", self.assertBusError("FileChanged", self.root.attach, handle))
 
 
 class DetachOnUnmount(TestCase):
