@@ -5,6 +5,7 @@ says what it ran; what was skipped is listed by name with the reason; what the t
 """
 import argparse
 import collections
+import concurrent.futures
 import glob
 import json
 import os
@@ -24,15 +25,22 @@ import scripts  # noqa: E402
 
 LEVELS = ("lint", "unit", "crash", "bus", "system", "vm")
 PROGRAM_DEADLINE = 900  # seconds, for one test program with all its cases
+# Levels whose programs share nothing with each other, so that as many run at once as there are processors; the number says into
+# how many processes, each with a part of its cases, one of them is cut. Whoever has devices, or the system bus, runs alone.
+AT_ONCE = {"unit": 1, "crash": 4}
+SLOWEST = 3  # programs that each level names, with the seconds they took
 RUNDIR = "/run/virtdisk"
 OURS = re.compile(r"^(virtdisk|virtdiskd|test-|dbus-daemon|polkitd)")
 
 Case = collections.namedtuple("Case", "level name result reason")
+# What came of one process: its exit code (None: its deadline passed), output, and what it reported, or None.
+Ended = collections.namedtuple("Ended", "code output report seconds")
 
 
 class Runner:
     def __init__(self, build, filter_):
         self.build, self.filter, self.cases = build, filter_, []
+        self.took = collections.Counter()  # seconds, by program, of the level that runs
         self.scratch = tempfile.mkdtemp(prefix="virtdisk-runner.")
 
     def add(self, level, name, result, reason=""):
@@ -70,30 +78,40 @@ class Runner:
                       and not top.endswith(".p")]
         return sorted(found)
 
-    def run_gtest(self, level, path):
-        relative = os.path.relpath(path, os.path.join(self.build, "tests"))
-        report = os.path.join(self.scratch, "report.json")
-        if os.path.exists(report):
-            os.unlink(report)
-        argv = [path, f"--gtest_output=json:{report}"]
-        if self.filter and self.filter not in relative:
+    def start_gtest(self, path, shard, shards):
+        """Runs the cases of one shard -> Ended. Any thread."""
+        began = time.monotonic()
+        argv = [path]
+        if self.filter and self.filter not in os.path.relpath(path, os.path.join(self.build, "tests")):
             argv.append(f"--gtest_filter=*{self.filter}*")
-        code, output = self.execute(argv)
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            report = os.path.join(folder, "report.json")
+            code, output = self.execute([*argv, f"--gtest_output=json:{report}"],
+                                        GTEST_TOTAL_SHARDS=str(shards), GTEST_SHARD_INDEX=str(shard))
+            said = None
+            if os.path.exists(report):
+                with open(report) as file:
+                    said = json.load(file)
+        return Ended(code, output, said, time.monotonic() - began)
+
+    def add_gtest(self, level, path, ended):
+        relative = os.path.relpath(path, os.path.join(self.build, "tests"))
+        code, output = ended.code, ended.output
+        self.took[relative] += ended.seconds
         failed_cases = 0
-        if os.path.exists(report):
-            with open(report) as file:
-                for suite in json.load(file)["testsuites"]:
-                    for case in suite["testsuite"]:
-                        name = f"{relative}: {suite['name']}.{case['name']}"
-                        if case["result"] == "SKIPPED":
-                            self.add(level, name, "skipped", skip_reason(output, suite["name"], case["name"]))
-                        elif case["status"] != "RUN":
-                            pass  # the filter left it out
-                        elif case.get("failures"):
-                            failed_cases += 1
-                            self.add(level, name, "failed", "\n".join(f["failure"] for f in case["failures"]))
-                        else:
-                            self.add(level, name, "passed")
+        if ended.report is not None:
+            for suite in ended.report["testsuites"]:
+                for case in suite["testsuite"]:
+                    name = f"{relative}: {suite['name']}.{case['name']}"
+                    if case["result"] == "SKIPPED":
+                        self.add(level, name, "skipped", skip_reason(output, suite["name"], case["name"]))
+                    elif case["status"] != "RUN":
+                        pass  # the filter left it out
+                    elif case.get("failures"):
+                        failed_cases += 1
+                        self.add(level, name, "failed", "\n".join(f["failure"] for f in case["failures"]))
+                    else:
+                        self.add(level, name, "passed")
         elif code == 0:
             self.add(level, relative, "failed", "ended well, but wrote no report\n" + output)
             return
@@ -102,12 +120,21 @@ class Runner:
         elif code != 0 and failed_cases == 0:
             self.add(level, f"{relative} (end)", "failed", f"ended with {code}\n" + output)
 
+    def run_gtests(self, level, paths):
+        shards = AT_ONCE.get(level, 1)
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count() if level in AT_ONCE else 1) as pool:
+            ends = [(path, pool.submit(self.start_gtest, path, shard, shards)) for path in paths for shard in range(shards)]
+            for path, end in ends:
+                self.add_gtest(level, path, end.result())
+
     def run_python(self, level, path):
         name = os.path.relpath(path, os.path.join(SOURCE, "tests"))
         report = os.path.join(self.scratch, "report.lines")
         open(report, "w").close()
+        began = time.monotonic()
         code, output = self.execute([sys.executable, path, "--build-dir", self.build, "--json", report,
                                      *(["-k", self.filter] if self.filter and self.filter not in name else [])])
+        self.took[name] += time.monotonic() - began
         failed = 0
         with open(report) as file:
             for line in file:
@@ -123,9 +150,9 @@ class Runner:
         folder = {"lint": None}.get(level, level)
         before = len(self.cases)
         began = time.monotonic()
+        self.took.clear()
         if folder:
-            for path in self.gtests(folder):
-                self.run_gtest(level, path)
+            self.run_gtests(level, self.gtests(folder))
         for path in sorted(glob.glob(os.path.join(SOURCE, "tests", level, "**", "test_*.py"), recursive=True)):
             self.run_python(level, path)
         if level == "vm":
@@ -133,7 +160,8 @@ class Runner:
         ran = self.cases[before:]
         counts = collections.Counter(case.result for case in ran)
         print(f"{level}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped "
-              f"({time.monotonic() - began:.0f} s)", flush=True)
+              f"({time.monotonic() - began:.0f} s; most of it: "
+              f"{', '.join(f'{name} {seconds:.0f} s' for name, seconds in self.took.most_common(SLOWEST))})", flush=True)
 
     # -- what may be left behind
 
