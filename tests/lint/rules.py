@@ -27,6 +27,7 @@ MAY_INCLUDE = {
     "formats": {"util-leaf", "protocol", "facts"},
     "util": {"protocol"},
     "cli": {"library", "protocol"},
+    "desktop": {"library", "protocol"},
     "lib": {"library", "protocol"},
     "win32": {"library", "protocol"},
     "protocol": set(),
@@ -62,7 +63,8 @@ def group_of(path):
     if path.startswith("daemon/"):
         parts = path.split("/")
         return parts[1] if len(parts) > 2 else "core"
-    for folder, name in (("client/cli/", "cli"), ("client/lib/", "lib"), ("client/win32/", "win32"), ("client/", "protocol")):
+    for folder, name in (("client/cli/", "cli"), ("client/lib/", "lib"), ("client/win32/", "win32"),
+                         ("client/desktop/", "desktop"), ("client/", "protocol")):
         if path.startswith(folder):
             return name
     return None
