@@ -16,7 +16,6 @@
 #include "util/offload.h"
 #include "virtdisk-error.h"
 
-#define ORIGIN_XATTR "user.xdg.origin.url"
 #define ORIGIN_MAX 4096
 
 typedef enum { TYPE_KNOWN, TYPE_SERVED } TypeSupport;
@@ -245,15 +244,23 @@ static char *presentable_url(const char *text, gsize length)
   return g_uri_get_userinfo(uri) ? g_uri_to_string_partial(uri, G_URI_HIDE_USERINFO) : g_strdup(text);
 }
 
+/* What browsers write to a file that they have downloaded: its address, or at least the page that led there.
+ */
 static char *read_origin_url(int fd)
 {
+  static const char *const names[] = {"user.xdg.origin.url", "user.xdg.referrer.url"};
   char text[ORIGIN_MAX + 1];
-  ssize_t length = fgetxattr(fd, ORIGIN_XATTR, text, ORIGIN_MAX);
+  char *url = NULL;
 
-  if (length <= 0)
-    return NULL;
-  text[length] = '\0';
-  return presentable_url(text, (gsize)length);
+  for (gsize i = 0; i < G_N_ELEMENTS(names) && url == NULL; i++) {
+    ssize_t length = fgetxattr(fd, names[i], text, ORIGIN_MAX);
+
+    if (length <= 0)
+      continue;
+    text[length] = '\0';
+    url = presentable_url(text, (gsize)length);
+  }
+  return url;
 }
 
 static char *path_of_descriptor(int fd)

@@ -24,7 +24,7 @@ struct VdImage {
   gboolean writable; /* fd is O_RDWR */
   struct stat st;    /* when it was opened */
   guint32 device_id; /* resolved VirtdiskDeviceId, never UNKNOWN */
-  char *origin_url;  /* user.xdg.origin.url, UTF-8, at most 4096 bytes; or NULL */
+  char *origin_url;  /* user.xdg.origin.url or .referrer.url, UTF-8, at most 4096 bytes; or NULL */
   gboolean remote;   /* on a network file system */
   gboolean may_hang; /* a server or a FUSE process answers for the file */
   gboolean local;    /* nobody is asked, so that it can be closed anywhere */

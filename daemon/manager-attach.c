@@ -232,7 +232,8 @@ static GPtrArray *make_udev_env(VdDisk *disk)
   g_ptr_array_add(env, g_strdup_printf("VIRTDISK_TAG=%s", a->tag));
   g_ptr_array_add(env, g_strdup_printf("VIRTDISK_OWNER_UID=%u", (guint)a->owner->uid));
   g_ptr_array_add(env, g_strdup_printf("UDISKS_NAME=%s", name));
-  if ((a->plan.flags & VIRTDISK_ATTACH_NO_DRIVE_LETTER) != 0)
+  /* What was downloaded is mounted when somebody says so, and as they say. */
+  if ((a->plan.flags & VIRTDISK_ATTACH_NO_DRIVE_LETTER) != 0 || disk->origin_url != NULL)
     g_ptr_array_add(env, g_strdup("UDISKS_AUTO=0"));
   if (a->plan.uid != VD_UID_INVALID) {
     g_ptr_array_add(env, g_strdup_printf("VIRTDISK_UID=%u", (guint)a->plan.uid));

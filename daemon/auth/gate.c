@@ -10,6 +10,7 @@
 #include <pwd.h>
 #include <unistd.h>
 
+#include "names.h"
 #include "util/offload.h"
 #include "util/display.h"
 #include "virtdisk-error.h"
@@ -212,11 +213,30 @@ static void check_done(GObject *authority, GAsyncResult *result, gpointer user_d
   g_object_unref(task);
 }
 
+/* Of an image that was downloaded the dialog says from where; the action's own message has no place for it.
+ */
+static const char *prompt_of(const Ask *ask)
+{
+  const char *action = ask->actions[ask->at];
+
+  if (polkit_details_lookup(ask->details, "origin") == NULL)
+    return NULL;
+  if (g_str_equal(action, VD_ACTION_ATTACH_READ_ONLY))
+    return "Authentication is required to attach the disk image $(path) read-only. It was downloaded from "
+           "$(origin)";
+  if (g_str_equal(action, VD_ACTION_MANAGE_VOLUME))
+    return "Authentication is required to attach the disk image $(path) for reading and writing. It was "
+           "downloaded from "
+           "$(origin)";
+  return NULL;
+}
+
 /* Takes the task's reference along. */
 static void check(GTask *task, PolkitCheckAuthorizationFlags flags)
 {
   Ask *ask = g_task_get_task_data(task);
 
+  polkit_details_insert(ask->details, "polkit.message", prompt_of(ask));
   polkit_authority_check_authorization(the_authority, ask->subject, ask->actions[ask->at], ask->details,
                                        flags, ask->cancellable, check_done, task);
 }

@@ -84,6 +84,12 @@ struct Gate : testing::Test {
   }
 };
 
+constexpr const char *kDownloadedReadWrite = "Authentication is required to attach the disk image $(path) "
+                                             "for reading and writing. It was downloaded from "
+                                             "$(origin)";
+constexpr const char *kDownloadedReadOnly =
+    "Authentication is required to attach the disk image $(path) read-only. It was downloaded from $(origin)";
+
 TEST_F(Gate, WhatPolkitGrantsIsGranted)
 {
   EXPECT_TRUE(put(FALSE).granted);
@@ -108,7 +114,27 @@ TEST_F(Gate, DetailsArePassed)
                                                 {"lifetime", "permanent"},
                                                 {"device", "/dev/loop7"},
                                                 {"origin", "https://example.org/a.vhd"},
-                                                {"owner", "root"}}));
+                                                {"owner", "root"},
+                                                {"polkit.message", kDownloadedReadWrite}}));
+}
+
+TEST_F(Gate, OnlyTheQuestionWhetherToAttachSaysWhereFrom)
+{
+  ask.origin_url = "https://example.org/a.vhd";
+  ask.actions[1] = VD_ACTION_ATTACH_AT_BOOT;
+  put(FALSE);
+  ASSERT_EQ(polkit->questions.size(), 2u);
+  EXPECT_EQ(polkit->questions[0].details["polkit.message"], kDownloadedReadWrite);
+  EXPECT_EQ(polkit->questions[1].details.count("polkit.message"), 0u);
+  ask.actions[0] = VD_ACTION_ATTACH_READ_ONLY;
+  ask.actions[1] = nullptr;
+  put(FALSE);
+  ASSERT_EQ(polkit->questions.size(), 3u);
+  EXPECT_EQ(polkit->questions[2].details["polkit.message"], kDownloadedReadOnly);
+  ask.origin_url = nullptr;
+  put(FALSE);
+  ASSERT_EQ(polkit->questions.size(), 4u);
+  EXPECT_EQ(polkit->questions[3].details.count("polkit.message"), 0u);
 }
 
 TEST_F(Gate, OwnerWithoutANameIsANumberAndWhatIsUnknownIsLeftOut)

@@ -403,4 +403,21 @@ TEST_F(Image, OriginUrlIsPresentable)
   }
 }
 
+TEST_F(Image, ThePageThatLedToADownloadStandsForItsAddress)
+{
+  std::string path = file("a");
+  const char referrer[] = "https://example.org/downloads", origin[] = "https://cdn.example.net/a.iso";
+
+  if (setxattr(path.c_str(), "user.xdg.referrer.url", referrer, strlen(referrer), 0) < 0)
+    GTEST_SKIP() << "no user attributes on " << folder << ": " << g_strerror(errno);
+  g_autoptr(VdImage) page = make(open(path.c_str(), O_RDONLY));
+  ASSERT_NE(page, nullptr) << error->message;
+  EXPECT_STREQ(page->origin_url, referrer);
+
+  ASSERT_EQ(setxattr(path.c_str(), "user.xdg.origin.url", origin, strlen(origin), 0), 0);
+  g_autoptr(VdImage) both = make(open(path.c_str(), O_RDONLY));
+  ASSERT_NE(both, nullptr) << error->message;
+  EXPECT_STREQ(both->origin_url, origin);
+}
+
 } // namespace
