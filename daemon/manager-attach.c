@@ -228,10 +228,13 @@ static GPtrArray *make_udev_env(VdDisk *disk)
   const VdDiskAttachment *a = disk->attachment;
   GPtrArray *env = g_ptr_array_new_with_free_func(g_free);
   g_autofree char *name = display_name(disk);
+  const char *icon = disk->device_id == VIRTDISK_DEVICE_ISO ? "media-optical" : "drive-harddisk";
 
   g_ptr_array_add(env, g_strdup_printf("VIRTDISK_TAG=%s", a->tag));
   g_ptr_array_add(env, g_strdup_printf("VIRTDISK_OWNER_UID=%u", (guint)a->owner->uid));
   g_ptr_array_add(env, g_strdup_printf("UDISKS_NAME=%s", name));
+  g_ptr_array_add(env, g_strdup_printf("UDISKS_ICON_NAME=%s", icon));
+  g_ptr_array_add(env, g_strdup_printf("UDISKS_SYMBOLIC_ICON_NAME=%s-symbolic", icon));
   /* What was downloaded is mounted when somebody says so, and as they say. */
   if ((a->plan.flags & VIRTDISK_ATTACH_NO_DRIVE_LETTER) != 0 || disk->origin_url != NULL)
     g_ptr_array_add(env, g_strdup("UDISKS_AUTO=0"));

@@ -37,6 +37,7 @@ cat > "$dir/udevadm" <<'UDEVADM'
 #!/bin/sh
 case $* in
   "info --query=property --name=/dev/loop7") echo DEVNAME=/dev/loop7; echo VIRTDISK_OWNER_UID=$(id -u daemon) ;;
+  "info --query=property --name=/dev/ublkb7p1") echo VIRTDISK_OWNER_UID=$(id -u daemon) ;;
   "info --query=property --name=/dev/loop9") echo VIRTDISK_OWNER_UID=$(id -u bin) ;;
   *) echo DEVNAME=/dev/other ;;
 esac
@@ -95,7 +96,7 @@ for action in attach-read-only manage-volume attach-at-boot manage-others; do
 done
 
 # Details are taken from root only, as from udisksd; the subject is a process that waits as the user.
-for device in loop7 loop8 loop9; do
+for device in loop7 loop8 loop9 ublkb7p1; do
   for user in daemon bin games; do
     status=0
     setpriv --reuid="$user" --clear-groups tail -f /dev/null &

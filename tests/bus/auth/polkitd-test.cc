@@ -41,7 +41,8 @@ TEST(Polkitd, PolicyAndRuleSayWhoMay)
       {"attach-at-boot root", Yes},
       {"manage-others root", Yes},
       // Mounting through UDisks2: who attached it, in an active session.
-      {"mount-loop7 daemon", Yes}};
+      {"mount-loop7 daemon", Yes},
+      {"mount-ublkb7p1 daemon", Yes}};
   std::string output = run(VD_TEST_ANSWERS);
   std::istringstream lines(output);
   std::string action, user;
@@ -52,6 +53,6 @@ TEST(Polkitd, PolicyAndRuleSayWhoMay)
 
     EXPECT_EQ(status, row != granted.end() ? row->second : Authenticate) << action << " asked by " << user;
   }
-  EXPECT_EQ(n, 4 * 5 + 3 * 3) << output;
+  EXPECT_EQ(n, 4 * 5 + 4 * 3) << output;
   EXPECT_EQ(output.find("polkitd says:"), std::string::npos) << output;
 }

@@ -83,7 +83,8 @@ bool Has(const std::string &text, const std::string &line)
 
 TEST_F(UdevRule, DiskAndPartitionsGetOwnerAndHints)
 {
-  const char *env[] = {"UDISKS_NAME=my \"disk\" 1", "UDISKS_AUTO=1", "UDISKS_IGNORE=0", nullptr};
+  const char *env[] = {"UDISKS_NAME=my \"disk\" 1", "UDISKS_AUTO=1", "UDISKS_IGNORE=0",
+                       "UDISKS_ICON_NAME=drive-harddisk", nullptr};
   const VdPartitionSpec partition = {1, kMiB, kMiB};
   int fd = open(Image("a.img", 4 * kMiB).c_str(), O_RDWR | O_CLOEXEC);
   VdAttachSpec spec = Spec(fd, 4 * kMiB);
@@ -107,7 +108,8 @@ TEST_F(UdevRule, DiskAndPartitionsGetOwnerAndHints)
   EXPECT_TRUE(Has(part, "VIRTDISK_TAG=5e57ab1e")) << part;
   EXPECT_TRUE(Has(part, "UDISKS_AUTO=1")) << part;
   EXPECT_TRUE(Has(part, "UDISKS_IGNORE=0")) << part;
-  EXPECT_EQ(part.find("UDISKS_NAME"), std::string::npos) << part;
+  EXPECT_TRUE(Has(part, "UDISKS_ICON_NAME=drive-harddisk")) << part;
+  EXPECT_TRUE(Has(part, "UDISKS_NAME=my \"disk\" 1 (1)")) << part;
 
   /* A later event must not change anything, though the node was tampered with meanwhile. */
   for (const std::string &each : {node, node + "p1"}) {
@@ -117,6 +119,8 @@ TEST_F(UdevRule, DiskAndPartitionsGetOwnerAndHints)
   RunShell("udevadm trigger --settle --action=change " + node + " " + node + "p1");
   EXPECT_EQ(Owner(node), "65534:65533 0640");
   EXPECT_EQ(Owner(node + "p1"), "65534:65533 0640");
+  part = Properties(node + "p1");
+  EXPECT_TRUE(Has(part, "UDISKS_NAME=my \"disk\" 1 (1)")) << part;
 
   EXPECT_TRUE(Detach(attached.device).ok);
   vd_device_unref(attached.device);
