@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "config.h"
 #if HAVE_LIBSYSTEMD
@@ -20,8 +21,10 @@
 #include "detach-all.h"
 #include "manager.h"
 #include "names.h"
+#include "once.h"
 #include "util/cleanup.h"
 #include "util/spawn.h"
+#include "worker/service.h"
 
 typedef struct {
   char *bus;
@@ -33,6 +36,12 @@ typedef struct {
   gboolean attach_boot;
   gboolean detach_all;
   int boot_wait; /* seconds */
+  char *attach;  /* an image */
+  char *detach;  /* a device */
+  gboolean read_only;
+  char *route;
+  gboolean cached;
+  int device_id, sector_size;
   gboolean version;
 } Options;
 
@@ -153,6 +162,43 @@ static void on_all_detached(guint left, gpointer user_data)
   quit(user_data, left == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
+/* To mount.virtdisk(8), which knows the error by its name. */
+static void tell_error(Daemon *self, const GError *error)
+{
+  if (error->domain == VIRTDISK_ERROR)
+    g_printerr("%s: %s\n", virtdisk_error_to_dbus_name(error->code), error->message);
+  else
+    g_printerr("%s\n", error->message);
+  quit(self, EXIT_FAILURE);
+}
+
+/* To mount.virtdisk(8): (device, read-only, added, file systems). */
+static void on_attached_once(VdDisk *disk, gboolean added, const GError *error, gpointer user_data)
+{
+  g_autoptr(GVariant) answer = NULL;
+  g_autofree char *text = NULL;
+  const VdDeviceInfo *info;
+
+  if (disk == NULL) {
+    tell_error(user_data, error);
+    return;
+  }
+  info = vd_device_get_info(disk->attachment->device);
+  answer = g_variant_ref_sink(
+      g_variant_new("(sbb@aa{sv})", info->path, info->read_only, added, vd_bus_service_file_systems(disk)));
+  text = g_variant_print(answer, TRUE);
+  g_print("%s\n", text);
+  quit(user_data, EXIT_SUCCESS);
+}
+
+static void on_detached_once(const GError *error, gpointer user_data)
+{
+  if (error != NULL)
+    tell_error(user_data, error);
+  else
+    quit(user_data, EXIT_SUCCESS);
+}
+
 static GDBusConnection *connect_bus(const char *bus, GError **error)
 {
   g_autofree char *address = NULL;
@@ -240,15 +286,62 @@ static gboolean start_service(Daemon *self, GError **error)
   return TRUE;
 }
 
+static gboolean is_once(const Options *options)
+{
+  return options->attach != NULL || options->detach != NULL;
+}
+
+static void on_alarm(int number) {}
+
+/* Those that make one attachment each wait for each other. */
+static int lock_in_turn(int fd)
+{
+  const struct sigaction action = {.sa_handler = on_alarm};
+  int result;
+
+  sigaction(SIGALRM, &action, NULL);
+  alarm(VD_ONCE_WAIT_SECONDS);
+  result = flock(fd, LOCK_EX);
+  if (result != 0 && errno == EINTR)
+    errno = EWOULDBLOCK;
+  alarm(0);
+  return result;
+}
+
 /* Two services with one folder would undo each other's attachments. The lock goes with the process. */
 static gboolean lock_rundir(Daemon *self, GError **error)
 {
+  gboolean once = is_once(&self->options);
+
+  if (once)
+    mkdir(self->options.rundir, 0700); /* what is there already serves as well, and what fails shows below */
   self->rundir_fd = open(self->options.rundir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (self->rundir_fd >= 0 && flock(self->rundir_fd, LOCK_EX | LOCK_NB) == 0)
+  if (self->rundir_fd >= 0 &&
+      (once ? lock_in_turn(self->rundir_fd) : flock(self->rundir_fd, LOCK_EX | LOCK_NB)) == 0)
     return TRUE;
   g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno), "%s: %s", self->options.rundir,
               errno == EWOULDBLOCK ? "another virtdiskd runs here" : g_strerror(errno));
   return FALSE;
+}
+
+static gboolean on_start_once(gpointer user_data)
+{
+  Daemon *self = user_data;
+  const VdOnceWishes wishes = {.path = self->options.attach,
+                               .read_only = self->options.read_only,
+                               .cached = self->options.cached,
+                               .device_id = (guint32)self->options.device_id,
+                               .sector_size = (guint32)self->options.sector_size,
+                               .route = self->options.route};
+
+  /* What ended meanwhile is the service's to undo. */
+  vd_manager_set_ending(self->manager);
+  vd_manager_restore(self->manager, NULL);
+  if (self->options.attach != NULL)
+    vd_once_attach(self->manager, &wishes, on_attached_once, self);
+  else
+    vd_once_detach(self->manager, self->options.detach, on_detached_once, self);
+  return G_SOURCE_REMOVE;
 }
 
 static gboolean start(Daemon *self, GError **error)
@@ -256,6 +349,10 @@ static gboolean start(Daemon *self, GError **error)
   make_core(self);
   if (!lock_rundir(self, error))
     return FALSE;
+  if (is_once(&self->options)) {
+    g_idle_add(on_start_once, self);
+    return TRUE;
+  }
   if (!self->options.attach_boot && !self->options.detach_all)
     return start_service(self, error);
   if (self->options.detach_all)
@@ -290,6 +387,15 @@ static gboolean parse_options(Options *options, int *argc, char ***argv, GError 
        "Detach everything before the machine goes down, without a bus, and exit", NULL},
       {"boot-wait", 0, 0, G_OPTION_ARG_INT, &options->boot_wait,
        "How long an image may take to appear at boot (60)", "SECONDS"},
+      {"attach", 0, 0, G_OPTION_ARG_FILENAME, &options->attach,
+       "Attach one image until it is unmounted, without a bus, and exit", "IMAGE"},
+      {"detach", 0, 0, G_OPTION_ARG_FILENAME, &options->detach, "Detach one disk, without a bus, and exit",
+       "DEVICE"},
+      {"read-only", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_NONE, &options->read_only, "", NULL},
+      {"cached-io", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_NONE, &options->cached, "", NULL},
+      {"route", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_STRING, &options->route, "", NULL},
+      {"device-id", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_INT, &options->device_id, "", NULL},
+      {"sector-size", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_INT, &options->sector_size, "", NULL},
       {"version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version", NULL},
       {NULL},
   };
@@ -300,8 +406,10 @@ static gboolean parse_options(Options *options, int *argc, char ***argv, GError 
   g_option_context_add_main_entries(context, entries, NULL);
   if (!g_option_context_parse(context, argc, argv, error))
     return FALSE;
-  if (options->attach_boot && options->detach_all) {
-    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, "--attach-boot and --detach-all contradict");
+  if (options->attach_boot + options->detach_all + (options->attach != NULL) + (options->detach != NULL) >
+      1) {
+    g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
+                "--attach-boot, --detach-all, --attach and --detach contradict");
     return FALSE;
   }
   if (options->boot_wait < 0) {
@@ -331,6 +439,7 @@ static void daemon_clear(Daemon *self)
   g_clear_pointer(&self->worker, vd_worker_client_unref);
   g_clear_pointer(&self->opener, vd_opener_unref);
   g_clear_object(&self->connection);
+  vd_scope_await();
   g_clear_pointer(&self->loop, g_main_loop_unref);
   vd_clear_fd(&self->rundir_fd);
   g_free(self->options.bus);
@@ -339,6 +448,9 @@ static void daemon_clear(Daemon *self)
   g_free(self->options.libexecdir);
   g_free(self->options.worker_user);
   g_free(self->options.paths);
+  g_free(self->options.attach);
+  g_free(self->options.detach);
+  g_free(self->options.route);
 }
 
 int main(int argc, char **argv)

@@ -77,7 +77,7 @@ static GVariant *content_to_variant(VdDisk *disk, const VdContent *content)
   return g_variant_builder_end(&b);
 }
 
-static GVariant *file_systems(VdDisk *disk)
+GVariant *vd_bus_service_file_systems(VdDisk *disk)
 {
   GVariantBuilder b;
 
@@ -151,7 +151,7 @@ GDBusObjectSkeleton *vd_disk_object_new(VdDisk *disk)
   set_image(object, disk);
   set_chain(object, disk->attachment->parents);
   set_device(object, vd_device_get_info(disk->attachment->device));
-  vd_dbus_disk_set_file_systems(object, file_systems(disk));
+  vd_dbus_disk_set_file_systems(object, vd_bus_service_file_systems(disk));
   vd_dbus_disk_set_owner_uid(object, disk->attachment->owner->uid);
   vd_dbus_disk_set_session(object, disk->attachment->session != NULL ? disk->attachment->session : "");
   vd_dbus_disk_set_attached_at(object, disk->attachment->attached_at);

@@ -15,3 +15,5 @@ typedef struct VdBusService VdBusService;
 VdBusService *vd_bus_service_new(GDBusConnection *connection, VdManager *manager, VdOpener *opener,
                                  GError **error);
 void vd_bus_service_free(VdBusService *self);
+/* What was found on an attached disk, aa{sv}: the property FileSystems. (floating) */
+GVariant *vd_bus_service_file_systems(VdDisk *disk);

@@ -60,6 +60,18 @@ static gboolean start_scope(GDBusConnection *connection, pid_t pid, FinalKill fi
   return reply != NULL;
 }
 
+static GMutex lock;
+static GCond changed;
+static guint under_way; /* requests; under the lock */
+
+static void count(int difference)
+{
+  g_mutex_lock(&lock);
+  under_way += (guint)difference;
+  g_cond_signal(&changed);
+  g_mutex_unlock(&lock);
+}
+
 static gpointer request_in_thread(gpointer data)
 {
   pid_t pid = GPOINTER_TO_INT(data);
@@ -73,6 +85,7 @@ static gpointer request_in_thread(gpointer data)
     g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE",
                      "virtdisk-worker (pid %d) stays in the unit of the service: %s", (int)pid,
                      error->message);
+  count(-1);
   return NULL;
 }
 
@@ -80,6 +93,18 @@ void vd_scope_request(pid_t pid)
 {
   g_autoptr(GThread) thread = NULL;
 
-  if (access("/run/systemd/system", F_OK) == 0)
-    thread = g_thread_try_new("scope", request_in_thread, GINT_TO_POINTER((int)pid), NULL);
+  if (access("/run/systemd/system", F_OK) != 0)
+    return;
+  count(1);
+  thread = g_thread_try_new("scope", request_in_thread, GINT_TO_POINTER((int)pid), NULL);
+  if (thread == NULL)
+    count(-1);
+}
+
+void vd_scope_await(void)
+{
+  g_mutex_lock(&lock);
+  while (under_way > 0)
+    g_cond_wait(&changed, &lock);
+  g_mutex_unlock(&lock);
 }

@@ -53,6 +53,10 @@ gboolean vd_service_await_end(const char *socket_path, guint deadline_ms);
 /* Of another version: it can be watched, stopped, killed and waited for, and nothing else. */
 gboolean vd_service_is_foreign(VdService *self);
 
+/* Blocking: until each worker that was started has the scope that it was to get, or has none (each request
+ * has a deadline of seconds). For a process that ends at once, of a unit that may end with it. */
+void vd_scope_await(void);
+
 VdService *vd_service_ref(VdService *self);
 void vd_service_unref(VdService *self);
 const VdServeReport *vd_service_report(VdService *self);

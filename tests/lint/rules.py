@@ -28,6 +28,7 @@ MAY_INCLUDE = {
     "util": {"protocol"},
     "cli": {"library", "protocol"},
     "desktop": {"library", "protocol"},
+    "mount": {"library", "protocol"},
     "lib": {"library", "protocol"},
     "win32": {"library", "protocol"},
     "protocol": set(),
@@ -64,7 +65,7 @@ def group_of(path):
         parts = path.split("/")
         return parts[1] if len(parts) > 2 else "core"
     for folder, name in (("client/cli/", "cli"), ("client/lib/", "lib"), ("client/win32/", "win32"),
-                         ("client/desktop/", "desktop"), ("client/", "protocol")):
+                         ("client/desktop/", "desktop"), ("client/mount/", "mount"), ("client/", "protocol")):
         if path.startswith(folder):
             return name
     return None
