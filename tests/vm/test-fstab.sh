@@ -138,7 +138,7 @@ fi
 
 cd "$work"
 echo "--- boot $VM_BOOT"
-journalctl -b --no-pager -o short-monotonic | grep -E "fstab-test|virtdisk|local-fs.target|cycle" | head -40
+journalctl -b --no-pager -o short-monotonic -t systemd -t mount -t virtdiskd | grep -E "fstab.test|virtdisk|local-fs.target|cycle" || true
 if journalctl -b --no-pager | grep -E "ordering cycle|virtdisk-fstab-generator.*(fail|error)"; then vm_fail "the units do not fit"; fi
 for name in plain slow outer inner second; do
   vm_until 60 mounted "$work/$name"
