@@ -22,6 +22,7 @@ typedef struct {
   VdRequest *guest; /* NULL: free */
   VdRequest first, second;
   unsigned pending;
+  bool both; /* it goes to the target too */
   int result;
 } Change;
 
@@ -120,6 +121,9 @@ static void on_source_changed(VdRequest *request, int result)
 {
   Change *change = request->user;
 
+  /* The target may have what the source has not, and after its error the guest sees what is in the source. */
+  if (result < 0 && change->both)
+    fail(change->mirror, result);
   change->result = result;
   change_done(change);
 }
@@ -151,15 +155,14 @@ static bool goes_to_both(const VdMirror *self, const VdRequest *guest)
 
 static void start_change(VdMirror *self, Change *change, VdRequest *guest)
 {
-  bool both = goes_to_both(self, guest);
-
   change->guest = guest;
   change->result = 0;
-  change->pending = both ? 2 : 1;
+  change->both = goes_to_both(self, guest);
+  change->pending = change->both ? 2 : 1;
   self->active++;
   change->first = copy_of(guest, 0, on_source_changed, change);
   vd_engine_submit(self->source, &change->first);
-  if (!both)
+  if (!change->both)
     return;
   /* Durable when the mirror takes the source's place, not before. */
   change->second = copy_of(guest, VD_REQUEST_FUA, on_target_changed, change);
@@ -174,10 +177,19 @@ static Change *find_free(VdMirror *self)
   return NULL;
 }
 
+/* Behind next the target would get what nothing overwrites later, if the source has zeros there by then. It
+ * waits for the next chunks, which are claimed as soon as those under way have ended. */
+static bool is_across(const VdMirror *self, const VdRequest *request)
+{
+  return self->state == VD_MIRROR_COPYING && request->offset < self->next && end_of(request) > self->next &&
+         end_of(request) <= self->size;
+}
+
 /* Of two that touch the same bytes the engines could do either first, and not both the same. */
 static bool must_wait(const VdMirror *self, const VdRequest *request)
 {
-  return is_claimed(self, request) || is_being_changed(self, request->offset, end_of(request));
+  return is_across(self, request) || is_claimed(self, request) ||
+         is_being_changed(self, request->offset, end_of(request));
 }
 
 static bool try_change(VdMirror *self, VdRequest *request)
@@ -246,38 +258,78 @@ static void on_read(VdRequest *request, int result)
     submit(slot, slot->mirror->target, VD_OP_WRITE, request->length, on_copied);
 }
 
-/* Nothing of the run has to be moved: the target has it so already. */
-static bool is_alike(const VdMirror *self, const VdRun *run)
+/* What one leaf has at the cursor. FAILED: so has the mirror. */
+static VdStep find(Slot *slot, VdLayer *leaf, uint64_t length, VdRun *ret_run)
 {
-  return run->kind == VD_RUN_PARENT ||
-         (run->kind == VD_RUN_ZERO && !self->source->leaf->has_parent && self->is_new);
+  int error = -EIO;
+  VdStep step;
+
+  length = vd_layer_cut(leaf, slot->cursor, length);
+  step = leaf->ops->find(leaf, slot->cursor, length, ret_run, &slot->waiter, &error);
+  if (step == VD_STEP_FAILED ||
+      (step != VD_STEP_WAIT && (ret_run->length == 0 || ret_run->length > length))) {
+    fail(slot->mirror, error < 0 ? error : -EIO);
+    return VD_STEP_FAILED;
+  }
+  return step;
+}
+
+/* Both leaves leave it to the parents that they share. Cuts run to what that can be said of. */
+static VdStep find_shared(Slot *slot, VdRun *run, bool *ret_alike)
+{
+  VdRun old;
+  VdStep step;
+
+  *ret_alike = true;
+  if (slot->mirror->is_new)
+    return VD_STEP_DONE;
+  step = find(slot, slot->mirror->target->leaf, run->length, &old);
+  if (step != VD_STEP_DONE)
+    return step;
+  *ret_alike = old.kind == VD_RUN_PARENT;
+  run->length = old.length;
+  return VD_STEP_DONE;
+}
+
+/* Nothing of the run has to be moved: the target has it so already. */
+static VdStep compare(Slot *slot, VdRun *run, bool *ret_alike)
+{
+  const VdMirror *self = slot->mirror;
+
+  if (run->kind == VD_RUN_PARENT)
+    return find_shared(slot, run, ret_alike);
+  *ret_alike = run->kind == VD_RUN_ZERO && !self->source->leaf->has_parent && self->is_new;
+  return VD_STEP_DONE;
+}
+
+static void move(Slot *slot, const VdRun *run)
+{
+  if (run->kind == VD_RUN_ZERO)
+    submit(slot, slot->mirror->target, VD_OP_WRITE_ZEROES, run->length, on_copied);
+  else
+    submit(slot, slot->mirror->source, VD_OP_READ, run->length, on_read);
 }
 
 /* Moves one run, or looks for the next that has to be moved. */
 static void slot_step(Slot *slot)
 {
   VdMirror *self = slot->mirror;
-  VdLayer *leaf = self->source->leaf;
 
   while (slot->cursor < slot->end && self->state != VD_MIRROR_FAILED) {
-    uint64_t length = vd_layer_cut(leaf, slot->cursor, slot->end - slot->cursor);
-    int error = -EIO;
     VdRun run;
-    VdStep step = leaf->ops->find(leaf, slot->cursor, length, &run, &slot->waiter, &error);
+    bool alike = false;
+    VdStep step = find(slot, self->source->leaf, slot->end - slot->cursor, &run);
 
+    if (step == VD_STEP_DONE)
+      step = compare(slot, &run, &alike);
     if (step == VD_STEP_WAIT)
       return;
-    if (step == VD_STEP_FAILED || run.length == 0 || run.length > length) {
-      fail(self, error < 0 ? error : -EIO);
-    } else if (!is_alike(self, &run)) {
-      if (run.kind == VD_RUN_HERE)
-        submit(slot, self->source, VD_OP_READ, run.length, on_read);
-      else
-        submit(slot, self->target, VD_OP_WRITE_ZEROES, run.length, on_copied);
+    if (step == VD_STEP_DONE && !alike) {
+      move(slot, &run);
       return;
-    } else {
-      slot->cursor += run.length;
     }
+    if (step == VD_STEP_DONE)
+      slot->cursor += run.length;
   }
   slot_end(slot);
 }

@@ -133,12 +133,15 @@ static void on_flushed(VdRequest *request, int result)
   *(int *)request->user = result;
 }
 
-/* Durable, and in its clean form. */
+/* Durable, and in its clean form. What is under way when the ring fails stays so. */
 static int finish(VdServer *server)
 {
-  int flushed = 1, wait = 0;
-  VdRequest request = {.op = VD_OP_FLUSH, .done = on_flushed, .user = &flushed};
+  static VdRequest request;
+  static int flushed;
+  int wait = 0;
 
+  flushed = 1;
+  request = (VdRequest){.op = VD_OP_FLUSH, .done = on_flushed, .user = &flushed};
   vd_engine_submit(server->mirror.engine, &request);
   while (flushed > 0 && wait >= 0)
     wait = vd_ring_wait(server->ring);
@@ -154,10 +157,19 @@ static bool is_quiet(const VdServer *server)
          vd_engine_is_idle(server->mirror.engine);
 }
 
+/* What the kernel or the ring still has an operation of is not given back. */
+static void let_go(VdServer *server)
+{
+  if (is_quiet(server))
+    drop(server);
+  else
+    server->mirror = (VdServeMirror){0};
+}
+
 static void go_on_without(VdServer *server, int result)
 {
   vd_mirror_stop(server->mirror.mirror);
-  drop(server);
+  let_go(server);
   fail(server, VD_SERVE_BROKEN, result);
   vd_serve_release_held(server);
 }
@@ -192,6 +204,7 @@ void vd_serve_mirror_end(VdServer *server)
   vd_mirror_stop(server->mirror.mirror);
   while (!is_quiet(server) && vd_ring_wait(server->ring) >= 0)
     continue;
-  vd_engine_close(server->mirror.engine);
-  drop(server);
+  if (is_quiet(server))
+    vd_engine_close(server->mirror.engine);
+  let_go(server);
 }

@@ -31,14 +31,14 @@ protected:
     for (VdEngine *engine : engines)
       vd_engine_free(engine);
   }
-  void make(uint64_t seed = 0, uint64_t target_size = size)
+  void make(uint64_t seed = 0, uint64_t target_size = size, uint64_t source_size = size)
   {
     vd_sim::Options options;
 
     options.seed = seed;
     sim = std::make_unique<vd_sim::Io>(options);
     for (unsigned i = 0; i < 2; i++) {
-      uint64_t length = i == 0 ? size : target_size;
+      uint64_t length = i == 0 ? source_size : target_size;
       VdLayer *layer;
 
       sim->add(Image::of_size(length), true);
@@ -149,6 +149,43 @@ TEST_F(Mirror, WhatAnEarlierMirrorLeftBecomesZeros)
   EXPECT_EQ(read(1), std::vector<uint8_t>(size, 0));
 }
 
+TEST_F(Mirror, ASourceThatFailsAWriteIsNoLongerMirrored)
+{
+  int error = 0;
+
+  make();
+  begin();
+  vd_mirror_start(mirror);
+  ASSERT_TRUE(settle());
+  leaves[0]->place_error = -EIO;
+  EXPECT_EQ(change(VD_OP_WRITE, block, block, 5), -EIO);
+  EXPECT_TRUE(state(nullptr, &error) == VD_MIRROR_FAILED || read(0) == read(1));
+  EXPECT_EQ(error, -EIO);
+}
+
+// The chunks before it are alike as soon as they are looked at, those behind it are not claimed yet.
+TEST_F(Mirror, AWriteAcrossTheEdgeOfTheCopyLeavesNothingBehindIt)
+{
+  constexpr uint64_t large = uint64_t{12} << 20, mib = 1 << 20;
+  Request first(VD_OP_WRITE, 3 * mib, 512, 1), across(VD_OP_WRITE, mib, 8 * mib, 2),
+      zeroes(VD_OP_WRITE_ZEROES, 6 * mib, mib);
+
+  make(0, large, large);
+  leaves[0]->ops.unused = nullptr;
+  begin();
+  first.then = [&] {
+    vd_mirror_start(mirror);
+    vd_mirror_submit(mirror, &zeroes);
+  };
+  vd_mirror_submit(mirror, &first);
+  vd_mirror_submit(mirror, &across);
+  ASSERT_TRUE(settle());
+  EXPECT_EQ(across.result, 0);
+  EXPECT_EQ(zeroes.result, 0);
+  ASSERT_EQ(state(), VD_MIRROR_MIRRORED);
+  EXPECT_TRUE(read(0, 0, large) == read(1, 0, large));
+}
+
 // Real images, with or without a parent, under whatever order the seed chooses.
 class VhdxMirror : public testing::Test
 {
@@ -186,7 +223,7 @@ protected:
     vd_pages_free(pages);
     return sim.image(0);
   }
-  void make(unsigned seed)
+  void make(unsigned seed, VdMirrorTarget over = VD_MIRROR_OVER_NEW)
   {
     vhdx::Shape shape = {VIRTDISK_SUBTYPE_DYNAMIC, disk, 1 << 20, 512};
     std::unique_ptr<Image> parent;
@@ -208,7 +245,7 @@ protected:
       engine = vd_engine_new(sim->io(), layers, parent ? 2 : 1, nullptr);
       ASSERT_TRUE(engine);
     }
-    mirror = vd_mirror_new(engines[0], engines[1], VD_MIRROR_OVER_NEW, nullptr, nullptr);
+    mirror = vd_mirror_new(engines[0], engines[1], over, nullptr, nullptr);
     ASSERT_TRUE(mirror);
   }
   void TearDown() override
@@ -264,6 +301,22 @@ TEST_F(VhdxMirror, AWriteThatWasUnderWayWhenItBeganIsCopied)
   vd_mirror_start(mirror);
   ASSERT_TRUE(settle());
   EXPECT_EQ(write.result, 0);
+  EXPECT_TRUE(read(engines[0]) == read(engines[1]));
+}
+
+// The power was cut when only the target had recorded it: the guest knows the parent's bytes.
+TEST_F(VhdxMirror, AWriteThatOnlyAnEarlierTargetHasIsTakenBack)
+{
+  Request lost(VD_OP_WRITE, 3 << 20, 1 << 20, 7), half(VD_OP_WRITE, (6 << 20) + 4096, 8192, 9);
+
+  make(2, VD_MIRROR_OVER_OLD);
+  vd_engine_submit(engines[1], &lost);
+  vd_engine_submit(engines[1], &half);
+  ASSERT_TRUE(wait(lost));
+  ASSERT_TRUE(wait(half));
+  vd_mirror_start(mirror);
+  ASSERT_TRUE(settle());
+  ASSERT_EQ(vd_mirror_state(mirror, nullptr, nullptr), VD_MIRROR_MIRRORED);
   EXPECT_TRUE(read(engines[0]) == read(engines[1]));
 }
 
