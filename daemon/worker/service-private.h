@@ -23,10 +23,15 @@ struct VdService {
   guint64 words;          /* of it */
   VdServeProgress progress;
   VdServeResult result; /* its kind is 0 until it was said */
+  gboolean mirrors;     /* a worker that serves tells of its mirror; words and progress are of it */
+  gboolean mirrored, breaking, broken;
+  GError *mirror_error; /* why there is none any more, or why it could not take the image's place */
   /* Main loop only. */
   GSource *source;
   VdServiceGoneFunc func;
   gpointer func_data;
+  VdServiceNewsFunc news_func;
+  gpointer news_data;
 };
 
 /* Takes line and pidfd. */

@@ -30,6 +30,8 @@
 #define EXIT_DEADLINE_MS 2000
 /* Whoever connects is this service: one at a time, and one that is being replaced. */
 #define BACKLOG 4
+/* Of one mirror: its progress, that it is whole, and that it failed later. */
+#define MIRROR_WORDS (VD_SERVE_MIRROR_STEPS + 2)
 /* Documentation/admin-guide/devices.txt */
 #define FUSE_MINOR 229
 /* It is the last that is given up: who waits for its disk would wait for ever. */
@@ -280,6 +282,10 @@ VdService *vd_service_start(const VdServiceSpec *spec, GCancellable *cancellable
   if (spec->setup.task == VD_TASK_CHECK || spec->setup.task == VD_TASK_REPAIR)
     guard.service->faults = g_array_new(FALSE, FALSE, sizeof(VdFault));
   guard.service->is_long = spec->setup.task > VD_TASK_REPAIR;
+  guard.service->mirrors =
+      spec->setup.transport != VD_TRANSPORT_NONE && (spec->setup.flags & VD_SERVE_MIRROR) != 0;
+  if (guard.service->mirrors)
+    vd_service_expect(guard.service, MIRROR_WORDS);
   if (spec->setup.transport != VD_TRANSPORT_NONE && guard.service->pid > 0) {
     protect_from_oom(guard.service->pid);
     vd_scope_request(guard.service->pid);

@@ -66,6 +66,7 @@ void vd_service_unref(VdService *self)
   vd_clear_fd(&self->line);
   vd_clear_fd(&self->pidfd);
   g_clear_error(&self->said);
+  g_clear_error(&self->mirror_error);
   g_clear_pointer(&self->given, close_given);
   g_clear_pointer(&self->faults, g_array_unref);
   g_mutex_clear(&self->lock);
@@ -189,18 +190,31 @@ static const char *find_fault_in_check(const VdService *self, const Message *mes
              : "counted other faults than it told of";
 }
 
+static const char *find_fault_in_progress(const VdServeProgress *progress)
+{
+  return progress->current <= progress->completion ? NULL : "is further than there is to go";
+}
+
 /* While it goes on; and what it has to tell, once. */
 static const char *find_fault_in_task(const VdService *self, const Message *message)
 {
   if (message->header.kind == VD_SERVE_PROGRESS && message->length == sizeof(VdServeProgress))
-    return message->progress.current <= message->progress.completion ? NULL
-                                                                     : "is further than there is to go";
+    return find_fault_in_progress(&message->progress);
   if (message->header.kind != VD_SERVE_RESULT || message->length != sizeof(VdServeResult) ||
       self->result.header.kind != 0)
     return "sent a message that was not expected";
   return vd_worker_said_text(message->result.note, sizeof message->result.note)
              ? NULL
              : "told of a result that there cannot be";
+}
+
+static gboolean is_of_mirror(const VdService *self, const Message *message)
+{
+  guint32 kind = message->header.kind;
+
+  return self->mirrors && ((kind == VD_SERVE_PROGRESS && message->length == sizeof(VdServeProgress)) ||
+                           (message->length == sizeof(VdServeReport) &&
+                            (kind == VD_SERVE_MIRRORED || (kind == VD_SERVE_BROKEN && self->breaking))));
 }
 
 static const char *find_fault_in_message(const VdService *self, const Message *message)
@@ -219,6 +233,8 @@ static const char *find_fault_in_message(const VdService *self, const Message *m
     return NULL;
   if (header->kind == VD_SERVE_GIVEN && message->length == sizeof(VdServeFile) && self->given != NULL)
     return NULL;
+  if (is_of_mirror(self, message))
+    return header->kind == VD_SERVE_PROGRESS ? find_fault_in_progress(&message->progress) : NULL;
   if (self->faults != NULL && self->checked.header.kind == 0)
     return find_fault_in_check(self, message);
   if (self->is_long)
@@ -228,9 +244,9 @@ static const char *find_fault_in_message(const VdService *self, const Message *m
 
 /* What is told of a check has ceilings of its own; of how far a task is it may tell for as long as somebody
  * waits for it, in a thread. */
-static gboolean is_of_task(const VdServeHeader *header)
+static gboolean is_of_task(const VdService *self, const VdServeHeader *header)
 {
-  return header->version == VD_SERVE_VERSION &&
+  return !self->mirrors && header->version == VD_SERVE_VERSION &&
          (header->kind == VD_SERVE_FAULT || header->kind == VD_SERVE_CHECKED ||
           header->kind == VD_SERVE_PROGRESS || header->kind == VD_SERVE_RESULT);
 }
@@ -240,7 +256,7 @@ static const char *find_fault(VdService *self, const Message *message)
 {
   const char *fault = find_fault_in_message(self, message);
 
-  if (fault != NULL || is_of_task(&message->header))
+  if (fault != NULL || is_of_task(self, &message->header))
     return fault;
   if (self->due == 0)
     return "sent more than it was asked for";
@@ -265,6 +281,21 @@ static void take_given(VdService *self, Message *message)
     return;
   close_elsewhere(&g_array_index(self->given, int, index));
   g_array_index(self->given, int, index) = vd_steal_fd(&message->fd);
+}
+
+/* What it said last counts: it may be mirrored first, and lost later. */
+static void take_mirror(VdService *self, const VdServeReport *report)
+{
+  gboolean good = report->error.code == -1;
+
+  self->words++;
+  g_clear_error(&self->mirror_error);
+  if (!good)
+    self->mirror_error = vd_worker_said_error(&report->error);
+  if (report->header.kind == VD_SERVE_MIRRORED)
+    self->mirrored = good;
+  else
+    self->broken = good;
 }
 
 static void take_message(VdService *self, Message *message)
@@ -294,6 +325,10 @@ static void take_message(VdService *self, Message *message)
   }
   if (message->header.kind == VD_SERVE_RESULT) {
     self->result = message->result;
+    return;
+  }
+  if (is_of_mirror(self, message)) {
+    take_mirror(self, &message->report);
     return;
   }
   self->report = message->report;
@@ -474,6 +509,46 @@ gboolean vd_service_get_result(VdService *self, VdServeResult *ret_result, GErro
   return TRUE;
 }
 
+/* The mirror */
+
+void vd_service_get_mirror(VdService *self, VdServiceMirror *ret_mirror, GError **ret_error)
+{
+  g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&self->lock);
+
+  *ret_mirror = (VdServiceMirror){self->progress.current, self->progress.completion, self->mirrored,
+                                  self->mirror_error != NULL};
+  if (ret_error != NULL)
+    *ret_error = self->mirror_error != NULL ? g_error_copy(self->mirror_error) : NULL;
+}
+
+static gboolean is_broken(const VdService *self)
+{
+  return self->broken || self->mirror_error != NULL;
+}
+
+gboolean vd_service_break_mirror(VdService *self, guint deadline_ms, GError **error)
+{
+  VdServeHeader order;
+  gboolean broken;
+
+  g_mutex_lock(&self->lock);
+  self->due++;
+  self->breaking = TRUE;
+  g_mutex_unlock(&self->lock);
+  vd_service_fill_header(&order, VD_SERVE_BREAK, sizeof order);
+  if (!vd_service_send(self, &order, -1, deadline_ms, error) ||
+      !vd_service_await(self, is_broken, deadline_ms, NULL, error))
+    return FALSE;
+  g_mutex_lock(&self->lock);
+  broken = self->broken;
+  if (!broken && self->mirror_error != NULL && error != NULL)
+    *error = g_error_copy(self->mirror_error);
+  g_mutex_unlock(&self->lock);
+  if (!broken && error != NULL && *error == NULL)
+    *error = vd_service_complaint(self, "ended before its mirror was whole");
+  return broken;
+}
+
 /* Ends */
 
 gboolean vd_service_is_gone(VdService *self)
@@ -505,13 +580,45 @@ gboolean vd_service_stop(VdService *self, guint deadline_ms, GError **error)
   return vd_service_wait(self, deadline_ms, NULL, error);
 }
 
+/* What was told is consumed. */
+static void tell_news(VdService *self)
+{
+  g_autoptr(VdService) alive = vd_service_ref(self);
+  guint64 words;
+
+  g_mutex_lock(&self->lock);
+  words = self->words;
+  self->words = 0;
+  g_mutex_unlock(&self->lock);
+  if (words > 0 && self->news_func != NULL)
+    self->news_func(self, self->news_data);
+}
+
+/* Before anybody watched. */
+static gboolean on_early_news(gpointer user_data)
+{
+  VdService *self = user_data;
+
+  if (self->source != NULL)
+    tell_news(self);
+  return G_SOURCE_REMOVE;
+}
+
+void vd_service_set_news_func(VdService *self, VdServiceNewsFunc func, gpointer user_data)
+{
+  self->news_func = func;
+  self->news_data = user_data;
+}
+
 static gboolean on_line(int fd, GIOCondition condition, gpointer user_data)
 {
   VdService *self = user_data;
   VdServiceGoneFunc func = self->func;
 
-  if (!vd_service_is_gone(self))
+  if (!vd_service_is_gone(self)) {
+    tell_news(self);
     return G_SOURCE_CONTINUE;
+  }
   vd_service_ref(self);
   g_clear_pointer(&self->source, g_source_unref);
   self->func = NULL;
@@ -529,10 +636,15 @@ void vd_service_watch(VdService *self, VdServiceGoneFunc func, gpointer user_dat
   }
   self->func = func;
   self->func_data = user_data;
-  if (func == NULL)
+  if (func == NULL) {
+    vd_service_set_news_func(self, NULL, NULL);
     return;
+  }
   self->source = g_unix_fd_source_new(self->line, G_IO_IN);
   g_source_set_callback(self->source, G_SOURCE_FUNC(on_line), vd_service_ref(self),
                         (GDestroyNotify)vd_service_unref);
   g_source_attach(self->source, g_main_context_get_thread_default());
+  if (self->news_func != NULL)
+    g_idle_add_full(G_PRIORITY_DEFAULT, on_early_news, vd_service_ref(self),
+                    (GDestroyNotify)vd_service_unref);
 }

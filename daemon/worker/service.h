@@ -79,6 +79,25 @@ gboolean vd_service_wait(VdService *self, guint deadline_ms, GCancellable *cance
 /* Asks it to keep the image in its clean form from now on whenever nobody writes, so that it can be killed
  * then (SIGTERM). Any thread. */
 void vd_service_rest(VdService *self);
+
+/* What a worker with VD_SERVE_MIRROR has told of its mirror. */
+typedef struct {
+  guint64 current, completion; /* bytes that are alike, of how many; 0, 0: nothing was told yet */
+  gboolean mirrored;           /* both hold the same, and what is written goes to both */
+  gboolean failed;             /* there is no mirror any more, and the disk goes on */
+} VdServiceMirror;
+
+/* ret_error: why it has failed (transfer full), else NULL; may be NULL. Any thread. */
+void vd_service_get_mirror(VdService *self, VdServiceMirror *ret_mirror, GError **ret_error);
+/* Called on the main loop whenever it tells something new of its mirror, for as long as it is watched; at
+ * once, if it has already. Before vd_service_watch(). */
+typedef void (*VdServiceNewsFunc)(VdService *self, gpointer user_data);
+void vd_service_set_news_func(VdService *self, VdServiceNewsFunc func, gpointer user_data);
+/* The mirror takes the image's place: blocking, in a thread, until all of it is durable in its file and the
+ * worker ends, or the deadline. The worker must not be watched. Errors: what the worker said, TIMED_OUT,
+ * WORKER_LOST; the image has then all that was acknowledged, and the worker may serve on. */
+gboolean vd_service_break_mirror(VdService *self, guint deadline_ms, GError **error);
+
 /* Ends it at once; what was acknowledged is in the file. Any thread. */
 void vd_service_kill(VdService *self);
 /* Whether the line has closed. Any thread. */
