@@ -92,11 +92,23 @@ gboolean vd_device_resize_finish(VdDevice *self, GAsyncResult *result, GError **
 
 /* Another worker */
 
+/* The image may be another one. */
+static void learn_image(VdDevice *self)
+{
+  const VdServing *serving = self->attachment->serving;
+
+  if (serving->n_images == 0)
+    return;
+  self->attachment->image_dev = self->info.image_dev = serving->images[0].dev;
+  self->attachment->image_ino = self->info.image_ino = serving->images[0].ino;
+}
+
 static void on_exchanged(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   g_autoptr(GTask) task = user_data;
   GError *error = NULL;
 
+  learn_image(g_task_get_task_data(task));
   if (vd_supervisor_exchange_finish(result, &error))
     g_task_return_boolean(task, TRUE);
   else
@@ -118,8 +130,18 @@ static GError *find_exchange_fault(const VdDevice *self)
   return NULL;
 }
 
-void vd_device_exchange_async(VdDevice *self, VdExchangeFunc between, gpointer between_data,
-                              GDestroyNotify free_data, GAsyncReadyCallback callback, gpointer user_data)
+gboolean vd_device_may_exchange(VdDevice *self, GError **error)
+{
+  GError *fault = find_exchange_fault(self);
+
+  if (fault != NULL)
+    g_propagate_error(error, fault);
+  return fault == NULL;
+}
+
+void vd_device_exchange_after_async(VdDevice *self, VdExchangeFunc before, VdExchangeFunc between,
+                                    gpointer data, GDestroyNotify free_data, GAsyncReadyCallback callback,
+                                    gpointer user_data)
 {
   g_autoptr(GTask) task = g_task_new(NULL, NULL, callback, user_data);
   GError *fault = find_exchange_fault(self);
@@ -127,17 +149,46 @@ void vd_device_exchange_async(VdDevice *self, VdExchangeFunc between, gpointer b
   g_task_set_source_tag(task, vd_device_exchange_async);
   g_task_set_task_data(task, vd_device_ref(self), (GDestroyNotify)vd_device_unref);
   if (fault == NULL) {
-    vd_supervisor_exchange_async(self->supervisor, between, between_data, free_data, on_exchanged,
+    vd_supervisor_exchange_async(self->supervisor, before, between, data, free_data, on_exchanged,
                                  g_object_ref(task));
     return;
   }
   if (free_data != NULL)
-    free_data(between_data);
+    free_data(data);
   g_task_return_error(task, fault);
+}
+
+void vd_device_exchange_async(VdDevice *self, VdExchangeFunc between, gpointer between_data,
+                              GDestroyNotify free_data, GAsyncReadyCallback callback, gpointer user_data)
+{
+  vd_device_exchange_after_async(self, NULL, between, between_data, free_data, callback, user_data);
 }
 
 gboolean vd_device_exchange_finish(VdDevice *self, GAsyncResult *result, GError **error)
 {
   g_return_val_if_fail(g_async_result_is_tagged(result, vd_device_exchange_async), FALSE);
   return g_task_propagate_boolean(G_TASK(result), error);
+}
+
+/* News of a mirror */
+
+static void on_news(gpointer user_data)
+{
+  VdDevice *self = user_data;
+
+  if (self->news_func != NULL)
+    self->news_func(self, self->news_data);
+}
+
+void vd_device_set_news_func(VdDevice *self, VdDeviceNewsFunc func, gpointer user_data)
+{
+  self->news_func = func;
+  self->news_data = user_data;
+  if (self->supervisor != NULL)
+    vd_supervisor_set_news_func(self->supervisor, func != NULL ? on_news : NULL, self);
+}
+
+VdService *vd_device_get_service(VdDevice *self)
+{
+  return self->attachment->serving != NULL ? vd_serving_get_service(self->attachment->serving) : NULL;
 }

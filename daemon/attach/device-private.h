@@ -23,4 +23,6 @@ struct VdDevice {
   gboolean gone;
   VdDeviceGoneFunc gone_func;
   gpointer gone_data;
+  VdDeviceNewsFunc news_func;
+  gpointer news_data;
 };

@@ -154,7 +154,22 @@ typedef struct VdServing VdServing;
 typedef gboolean (*VdExchangeFunc)(VdServing *serving, gpointer user_data, GError **error);
 void vd_device_exchange_async(VdDevice *self, VdExchangeFunc between, gpointer between_data,
                               GDestroyNotify free_data, GAsyncReadyCallback callback, gpointer user_data);
+/* before: called first, in a thread, while the worker serves: on success it has ended by itself, on failure
+ * it serves on and nothing else is done. */
+void vd_device_exchange_after_async(VdDevice *self, VdExchangeFunc before, VdExchangeFunc between,
+                                    gpointer data, GDestroyNotify free_data, GAsyncReadyCallback callback,
+                                    gpointer user_data);
 gboolean vd_device_exchange_finish(VdDevice *self, GAsyncResult *result, GError **error);
+/* Whether it can be asked for at all. Errors: as of the exchange. */
+gboolean vd_device_may_exchange(VdDevice *self, GError **error);
+
+/* func: called on the main loop whenever the worker that serves has told something new of its mirror, whoever
+ * it is by then. NULL: no more. */
+typedef void (*VdDeviceNewsFunc)(VdDevice *self, gpointer user_data);
+void vd_device_set_news_func(VdDevice *self, VdDeviceNewsFunc func, gpointer user_data);
+/* Of the worker that serves now; NULL: none. (transfer full) */
+typedef struct VdService VdService;
+VdService *vd_device_get_service(VdDevice *self);
 
 /* Route "nbd": the client's end of the connection, once (transfer full); else -1. Nobody else has it: when it
  * is closed, the device ends. */

@@ -74,7 +74,7 @@ void vd_serving_unref(VdServing *self)
   g_free(self);
 }
 
-static gboolean take_image(VdServingImage *image, int fd, GError **error)
+gboolean vd_serving_image_init(VdServingImage *image, int fd, GError **error)
 {
   g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
   struct stat st;
@@ -123,7 +123,7 @@ VdServing *vd_serving_new(const VdAttachSpec *spec, VdTransport transport, GErro
     self->images[i].fd = -1;
   self->n_images = spec->served.n_images;
   for (gsize i = 0; i < self->n_images; i++)
-    if (!take_image(&self->images[i], spec->served.images[i], error))
+    if (!vd_serving_image_init(&self->images[i], spec->served.images[i], error))
       return NULL;
   return g_steal_pointer(&self);
 }
@@ -247,6 +247,11 @@ gboolean vd_serving_start_worker(VdServing *self, int transport_fd, guint32 flag
                           .images = images,
                           .n_images = (unsigned)self->n_images};
   spec->setup.flags |= flags;
+  /* However far it gets: its successor cannot know. */
+  if ((self->setup.flags & VD_SERVE_MIRROR) != 0) {
+    spec->setup.n_written = 2;
+    self->setup.flags |= VD_SERVE_MIRROR_OLD;
+  }
   service = vd_service_start(spec, cancellable, error);
   if (service == NULL)
     return FALSE;
@@ -291,7 +296,7 @@ static gboolean is_replaced(const VdServing *self, VdService *service)
          (running.st_dev != installed.st_dev || running.st_ino != installed.st_ino);
 }
 
-gboolean vd_serving_find_worker(VdServing *self, GError **error)
+static gboolean find_worker(VdServing *self, GError **error)
 {
   g_autoptr(VdService) service = vd_service_connect(self->socket_path, error);
   g_autoptr(GError) cause = NULL;
@@ -308,6 +313,16 @@ gboolean vd_serving_find_worker(VdServing *self, GError **error)
   self->outdated = cause == NULL && (vd_service_is_foreign(service) || is_replaced(self, service));
   set_service(self, g_steal_pointer(&service));
   return TRUE;
+}
+
+/* Whoever asked for the mirror knew the service that has ended. */
+gboolean vd_serving_find_worker(VdServing *self, GError **error)
+{
+  gboolean found = find_worker(self, error);
+
+  self->mirrored = (self->setup.flags & VD_SERVE_MIRROR) != 0;
+  vd_serving_drop_mirror(self);
+  return found;
 }
 
 static void find_in_thread(gpointer serving, gpointer data)

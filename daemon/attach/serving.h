@@ -27,6 +27,7 @@ struct VdServing {
    */
   guint32 ublk_id;   /* VD_UBLK_ANY_ID: none */
   char *name;        /* loop3, ublkb0; or NULL */
+  gboolean mirrored; /* the worker that was found mirrors, or did when it ended: the next does not */
   gboolean outdated; /* the worker that was found is of another program than the next, which can be made */
   guint64 diskseq;   /* 0: not yet */
   gboolean found;    /* the descriptors were a worker's, and their locks an earlier service's */
@@ -51,6 +52,20 @@ void vd_serving_set_device(VdServing *self, const char *name, guint64 diskseq);
 /* Of every record with this transport: without worker, without descriptors. (transfer full) (element
  * VdServing*) */
 GPtrArray *vd_serving_load(const char *rundir, VdTransport transport);
+
+/* serving-mirror.c: between two workers, in a thread. */
+/* From the next one on what is written goes to fd too, which becomes image 1: borrowed, locked, and an image
+ * of the same kind. over: whether anything may have been written to it. */
+typedef enum { VD_MIRROR_TO_NEW, VD_MIRROR_TO_OLD } VdMirrorTo;
+gboolean vd_serving_add_mirror(VdServing *self, int fd, VdMirrorTo over, GError **error);
+/* The next one serves the image alone. Nothing, where there is no mirror. */
+void vd_serving_drop_mirror(VdServing *self);
+/* The next one serves the mirror in the image's place, also when the service ends now: it is on record.
+ * Errors: IO, and nothing was changed. */
+gboolean vd_serving_take_mirror(VdServing *self, GError **error);
+
+/* A reference of its own to fd. Errors: NO_RESOURCES, INTERNAL. */
+gboolean vd_serving_image_init(VdServingImage *image, int fd, GError **error);
 
 /*
  * Starts a worker, the first or a successor (flags: VD_SERVE_TAKEOVER, VD_SERVE_RESEND besides those of the

@@ -16,9 +16,14 @@ struct VdSupervisor {
   gboolean stopped;
   void (*failed)(gpointer user_data);
   gpointer user_data;
+  void (*news)(gpointer user_data);
+  gpointer news_data;
+  GTask *next; /* an exchange that waits for its turn, or NULL */
 };
 
 static void attempt(VdSupervisor *self);
+static void begin_next(VdSupervisor *self);
+static void fail_next(VdSupervisor *self);
 
 static void supervisor_clear(VdSupervisor *self)
 {
@@ -98,8 +103,10 @@ static void on_worker_gone(VdService *service, gboolean closed, const GError *er
     end_with_worker(self, closed, error);
     return;
   }
-  if (is_over(self))
+  if (is_over(self)) {
+    fail_next(self);
     return;
+  }
   if (closed) {
     end(self, service);
     return;
@@ -112,11 +119,27 @@ static void on_worker_gone(VdService *service, gboolean closed, const GError *er
   attempt(self);
 }
 
+static void on_news(VdService *service, gpointer user_data)
+{
+  VdSupervisor *self = user_data;
+
+  if (self->news != NULL)
+    self->news(self->news_data);
+}
+
 static void watch(VdSupervisor *self)
 {
   self->service = vd_serving_get_service(self->attachment->serving);
-  if (self->service != NULL)
-    vd_service_watch(self->service, on_worker_gone, self);
+  if (self->service == NULL)
+    return;
+  vd_service_set_news_func(self->service, on_news, self);
+  vd_service_watch(self->service, on_worker_gone, self);
+}
+
+void vd_supervisor_set_news_func(VdSupervisor *self, void (*news)(gpointer user_data), gpointer user_data)
+{
+  self->news = news;
+  self->news_data = user_data;
 }
 
 static gboolean on_pause_over(gpointer user_data)
@@ -143,7 +166,8 @@ static void replace_in_thread(GTask *task, gpointer source, gpointer data, GCanc
 {
   const VdSupervisor *self = data;
 
-  self->route->retire(self->attachment);
+  if (self->route->retire != NULL)
+    self->route->retire(self->attachment);
   recover_in_thread(task, source, data, cancellable);
 }
 
@@ -151,17 +175,25 @@ static void replace_in_thread(GTask *task, gpointer source, gpointer data, GCanc
 static void go_on(VdSupervisor *self, const GError *error)
 {
   self->busy = FALSE;
-  if (is_over(self))
+  if (is_over(self)) {
+    fail_next(self);
     return;
+  }
   if (error == NULL) {
     self->took_over_at = g_get_monotonic_time();
     watch(self);
     g_message("%s goes on with another worker (pid %d)", self->attachment->path,
               self->service != NULL ? (int)vd_service_pid(self->service) : 0);
+    begin_next(self);
     return;
   }
   g_warning("%s: no worker takes over: %s", self->attachment->path, error->message);
   note_failure(self);
+  /* What it changes may be what keeps a worker from being made. */
+  if (self->next != NULL) {
+    begin_next(self);
+    return;
+  }
   self->pause = g_timeout_source_new(is_hopeless(self) ? 0 : VD_RECOVERY_PAUSE_MS);
   g_source_set_callback(self->pause, on_pause_over, self, NULL);
   g_source_attach(self->pause, g_main_context_get_thread_default());
@@ -177,8 +209,10 @@ static void on_recovered(GObject *source, GAsyncResult *result, gpointer user_da
 
 static void attempt(VdSupervisor *self)
 {
-  if (is_over(self) || self->route->recover == NULL)
+  if (is_over(self) || self->route->recover == NULL) {
+    fail_next(self);
     return;
+  }
   if (!is_hopeless(self)) {
     self->busy = TRUE;
     run(self, recover_in_thread, on_recovered);
@@ -187,12 +221,18 @@ static void attempt(VdSupervisor *self)
   g_warning("%s is given up after %d failures: who reads or writes it gets errors", self->attachment->path,
             VD_RECOVERY_MAX_FAILURES);
   run(self, give_up_in_thread, NULL);
+  fail_next(self);
   self->failed(self->user_data);
 }
 
 static gboolean wants_another(const VdSupervisor *self)
 {
-  return self->attachment->serving->outdated && self->route->retire != NULL && !is_over(self);
+  const VdServing *serving = self->attachment->serving;
+
+  if (is_over(self))
+    return FALSE;
+  return (serving->outdated && self->route->retire != NULL) ||
+         (serving->mirrored && self->route->recover != NULL);
 }
 
 VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attachment,
@@ -205,7 +245,9 @@ VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attach
   self->failed = failed;
   self->user_data = user_data;
   if (wants_another(self)) {
-    g_message("the worker of %s is of an earlier program: the next takes over", attachment->path);
+    g_message("the worker of %s %s: the next takes over", attachment->path,
+              attachment->serving->outdated ? "is of an earlier program"
+                                            : "mirrors the image for a service that has ended");
     self->busy = TRUE;
     run(self, replace_in_thread, on_recovered);
     return self;
@@ -220,10 +262,11 @@ VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attach
 
 typedef struct {
   VdSupervisor *supervisor;
-  VdExchangeFunc between;
+  VdExchangeFunc before, between;
   gpointer data;
   GDestroyNotify free_data;
-  GError *cause; /* why between failed */
+  GError *cause; /* why before or between failed */
+  gboolean kept; /* the worker that was serves on */
 } Exchange;
 
 static void exchange_free(gpointer data)
@@ -244,14 +287,32 @@ static void exchange_in_thread(GTask *task, gpointer source, gpointer data, GCan
   VdServing *serving = self->attachment->serving;
   GError *error = NULL;
 
-  if (self->route->retire != NULL)
+  if (exchange->before != NULL) {
+    exchange->kept = !exchange->before(serving, exchange->data, &exchange->cause);
+    if (exchange->kept) {
+      g_task_return_boolean(task, TRUE);
+      return;
+    }
+  } else if (self->route->retire != NULL) {
     self->route->retire(self->attachment);
+  }
   vd_serving_bury(serving);
   exchange->between(serving, exchange->data, &exchange->cause);
   if (self->route->recover(self->attachment, &error))
     g_task_return_boolean(task, TRUE);
   else
     g_task_return_error(task, error);
+}
+
+static void go_on_as_before(VdSupervisor *self)
+{
+  self->busy = FALSE;
+  if (is_over(self)) {
+    fail_next(self);
+    return;
+  }
+  watch(self);
+  begin_next(self);
 }
 
 static void on_exchanged(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -261,7 +322,10 @@ static void on_exchanged(GObject *source, GAsyncResult *result, gpointer user_da
   GError *error = NULL;
 
   g_task_propagate_boolean(G_TASK(result), &error);
-  go_on(exchange->supervisor, error);
+  if (exchange->kept)
+    go_on_as_before(exchange->supervisor);
+  else
+    go_on(exchange->supervisor, error);
   if (exchange->cause != NULL) {
     g_clear_error(&error);
     error = g_steal_pointer(&exchange->cause);
@@ -272,25 +336,58 @@ static void on_exchanged(GObject *source, GAsyncResult *result, gpointer user_da
     g_task_return_boolean(task, TRUE);
 }
 
-void vd_supervisor_exchange_async(VdSupervisor *self, VdExchangeFunc between, gpointer between_data,
-                                  GDestroyNotify free_data, GAsyncReadyCallback callback, gpointer user_data)
+static void begin_exchange(VdSupervisor *self, GTask *task)
 {
-  g_autoptr(GTask) task = g_task_new(NULL, NULL, callback, user_data);
-  g_autoptr(GTask) work = NULL;
-  Exchange *exchange = g_new0(Exchange, 1);
+  g_autoptr(GTask) work = g_task_new(NULL, NULL, on_exchanged, g_object_ref(task));
 
-  *exchange = (Exchange){g_atomic_rc_box_acquire(self), between, between_data, free_data, NULL};
-  g_task_set_task_data(task, exchange, exchange_free);
-  if (is_over(self) || self->busy || self->pause != NULL || self->service == NULL) {
-    g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY,
-                            "the worker of %s is being replaced, or ends", self->attachment->path);
-    return;
-  }
   self->busy = TRUE;
   unwatch(self);
-  work = g_task_new(NULL, NULL, on_exchanged, g_object_ref(task));
-  g_task_set_task_data(work, exchange, NULL);
+  if (self->pause != NULL) {
+    g_source_destroy(self->pause);
+    g_clear_pointer(&self->pause, g_source_unref);
+  }
+  g_task_set_task_data(work, g_task_get_task_data(task), NULL);
   vd_offload(work, exchange_in_thread);
+}
+
+static void begin_next(VdSupervisor *self)
+{
+  g_autoptr(GTask) task = g_steal_pointer(&self->next);
+
+  if (task != NULL)
+    begin_exchange(self, task);
+}
+
+static void refuse_exchange(VdSupervisor *self, GTask *task)
+{
+  g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY,
+                          "the worker of %s is being replaced, or ends", self->attachment->path);
+}
+
+static void fail_next(VdSupervisor *self)
+{
+  g_autoptr(GTask) task = g_steal_pointer(&self->next);
+
+  if (task != NULL)
+    refuse_exchange(self, task);
+}
+
+void vd_supervisor_exchange_async(VdSupervisor *self, VdExchangeFunc before, VdExchangeFunc between,
+                                  gpointer data, GDestroyNotify free_data, GAsyncReadyCallback callback,
+                                  gpointer user_data)
+{
+  g_autoptr(GTask) task = g_task_new(NULL, NULL, callback, user_data);
+  Exchange *exchange = g_new0(Exchange, 1);
+
+  *exchange = (Exchange){
+      g_atomic_rc_box_acquire(self), before, between, data, free_data, .cause = NULL, .kept = FALSE};
+  g_task_set_task_data(task, exchange, exchange_free);
+  if (is_over(self) || self->next != NULL)
+    refuse_exchange(self, task);
+  else if (self->busy || self->pause != NULL || self->service == NULL)
+    self->next = g_steal_pointer(&task);
+  else
+    begin_exchange(self, task);
 }
 
 gboolean vd_supervisor_exchange_finish(GAsyncResult *result, GError **error)
@@ -303,6 +400,7 @@ void vd_supervisor_free(VdSupervisor *self)
   if (self == NULL)
     return;
   self->stopped = TRUE;
+  fail_next(self);
   unwatch(self);
   if (self->pause != NULL) {
     g_source_destroy(self->pause);

@@ -24,13 +24,20 @@ typedef struct VdSupervisor VdSupervisor;
 VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attachment,
                                 void (*failed)(gpointer user_data), gpointer user_data);
 /*
- * Its worker ends, between is called in a thread while nobody serves and requests wait, and another worker
- * goes on with what it has left in the serving (set-up and images). One that fails leaves the serving as it
- * was, and the next worker goes on with that. Errors: between's; BUSY (a worker is being replaced as it is);
- * those of a successor that cannot be made, which is tried again as after a failure.
+ * before, or NULL: called first, in a thread, while the worker serves; the worker has ended when it returns
+ * TRUE, and goes on when it fails. Its worker ends, between is called in a thread while nobody serves and
+ * requests wait, and another worker goes on with what it has left in the serving (set-up and images). One
+ * that fails leaves the serving as it was, and the next worker goes on with that. While a worker is being
+ * replaced as it is, one exchange waits for its turn. Errors: before's and between's; BUSY (another one
+ * waits, or the device ends); those of a successor that cannot be made, which is tried again as after a
+ * failure.
  */
-void vd_supervisor_exchange_async(VdSupervisor *self, VdExchangeFunc between, gpointer between_data,
-                                  GDestroyNotify free_data, GAsyncReadyCallback callback, gpointer user_data);
+void vd_supervisor_exchange_async(VdSupervisor *self, VdExchangeFunc before, VdExchangeFunc between,
+                                  gpointer data, GDestroyNotify free_data, GAsyncReadyCallback callback,
+                                  gpointer user_data);
 gboolean vd_supervisor_exchange_finish(GAsyncResult *result, GError **error);
+/* news: called whenever a worker has told something new of its mirror (VD_SERVE_MIRROR), from the next one
+ * on. */
+void vd_supervisor_set_news_func(VdSupervisor *self, void (*news)(gpointer user_data), gpointer user_data);
 /* No worker is made and nobody is called any more. */
 void vd_supervisor_free(VdSupervisor *self);
