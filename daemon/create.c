@@ -372,3 +372,29 @@ gboolean vd_create_from_source(const VdCreateParams *p, const VdFacts *source, V
     return invalid(error, "maximum_size is not a multiple of the source's sectors");
   return is_possible_size(spec->size, spec->device_id, error);
 }
+
+gboolean vd_create_from_original(const VdFacts *original, const char *folder, const char *parent_path,
+                                 const VdPathMap *map, VdCreateSpec *ret_spec, GError **error)
+{
+  *ret_spec = (VdCreateSpec){
+      .device_id = original->device_id,
+      .subtype = original->subtype != 0 ? original->subtype : VIRTDISK_SUBTYPE_DYNAMIC,
+      .size = original->virtual_size,
+      .block_size = original->block_size,
+      .sector_size = original->sector_size,
+      .physical_sector_size = original->physical_sector_size,
+      .unix_time = (guint64)(g_get_real_time() / G_USEC_PER_SEC),
+      .whole = original->subtype == VIRTDISK_SUBTYPE_FIXED && original->device_id != VIRTDISK_DEVICE_RAW,
+      .parent_timestamp = original->parent_timestamp,
+  };
+  random_id(ret_spec->identifier);
+  if (original->has_identifier)
+    memcpy(ret_spec->identifier, original->identifier, sizeof ret_spec->identifier);
+  random_id(ret_spec->guids[0]);
+  random_id(ret_spec->guids[1]);
+  if (parent_path == NULL)
+    return TRUE;
+  memcpy(ret_spec->parent_linkage, original->parent_id, sizeof ret_spec->parent_linkage);
+  return vd_create_place(folder, parent_path, map, ret_spec->parent_relative, ret_spec->parent_absolute,
+                         error);
+}

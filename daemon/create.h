@@ -65,6 +65,14 @@ gboolean vd_create_from_source(const VdCreateParams *params, const VdFacts *sour
                                GError **error);
 
 /*
+ * An empty image like the one that original tells of, with its identity, to take its place one day. folder:
+ * of the new file; parent_path: of the parent, or NULL; both as the kernel names them. Errors:
+ * INVALID_PARAMETER (a path that an image cannot hold).
+ */
+gboolean vd_create_from_original(const VdFacts *original, const char *folder, const char *parent_path,
+                                 const VdPathMap *map, VdCreateSpec *ret_spec, GError **error);
+
+/*
  * What an image in folder says of where its parent lies; each 1024 bytes. absolute: as Windows has it, or
  * empty. Errors: INVALID_PARAMETER (a path that an image cannot hold).
  */

@@ -28,6 +28,20 @@ void vd_disk_learn(VdDisk *self, const VdImage *image)
   self->remote = image->remote;
 }
 
+void vd_disk_set_image(VdDisk *self, const VdImage *image)
+{
+  g_free(self->path);
+  g_free(self->display);
+  g_free(self->origin_url);
+  self->image_dev = image->st.st_dev;
+  self->image_ino = image->st.st_ino;
+  self->path = g_strdup(image->path);
+  self->display = g_strdup(image->display);
+  self->device_id = image->device_id;
+  self->origin_url = g_strdup(image->origin_url);
+  vd_disk_learn(self, image);
+}
+
 VdDisk *vd_disk_new(const VdImage *image)
 {
   VdDisk *self = g_new0(VdDisk, 1);
@@ -37,13 +51,7 @@ VdDisk *vd_disk_new(const VdImage *image)
   self->readers = g_ptr_array_new();
   if (image == NULL)
     return self;
-  self->image_dev = image->st.st_dev;
-  self->image_ino = image->st.st_ino;
-  self->path = g_strdup(image->path);
-  self->display = g_strdup(image->display);
-  self->device_id = image->device_id;
-  self->origin_url = g_strdup(image->origin_url);
-  vd_disk_learn(self, image);
+  vd_disk_set_image(self, image);
   return self;
 }
 

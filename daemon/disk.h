@@ -26,6 +26,7 @@ typedef struct {
   gboolean opened_read_only;
   gboolean was_mounted;
   gboolean lost;       /* changing, and its device is gone */
+  gpointer mirror;     /* of manager-mirror.c: it is being mirrored, or NULL */
   gboolean changing;   /* its image or its worker is, and it is not to be detached meanwhile */
   guint64 attached_at; /* seconds since the epoch */
   guint grace_source;  /* detach-on-unmount: the time after the last unmount */
@@ -59,6 +60,8 @@ struct VdDisk {
 VdDisk *vd_disk_new(const VdImage *image);
 /* What the file's attributes say, as they are now: the image has been opened anew. */
 void vd_disk_learn(VdDisk *self, const VdImage *image);
+/* Another file is the disk's image. */
+void vd_disk_set_image(VdDisk *self, const VdImage *image);
 VdDisk *vd_disk_ref(VdDisk *self);
 void vd_disk_unref(VdDisk *self);
 /* The one writer of the state: checks the table, logs the step. FALSE: not legal now. */

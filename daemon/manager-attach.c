@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* From handle to device: intent on disk, then the kernel, then the record complete. Each failure undoes what
  * stands. */
+#include "manager-mirror.h"
 #include "manager-private.h"
 #include "store/boot.h"
 #include "util/offload.h"
@@ -387,8 +388,10 @@ static void on_device_gone(VdDevice *device, gpointer user_data)
     if (disk->attachment->device != device || disk->state == VD_DISK_DETACHING)
       continue;
     disk->attachment->lost = disk->attachment->changing;
-    if (disk->attachment->lost)
+    if (disk->attachment->lost) {
+      vd_mirror_lost(disk->attachment);
       return;
+    }
     if (vd_disk_step(disk, VD_EVENT_GONE))
       vd_manager_forget_attachment(self, disk);
     return;

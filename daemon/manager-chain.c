@@ -4,6 +4,7 @@
  * compared with what the child remembers, and locked; the first that fits is it. What an image names is
  * hostile: nothing here opens a path with the service's own rights.
  */
+#include "manager-mirror.h"
 #include "manager-private.h"
 #include "util/offload.h"
 
@@ -578,6 +579,21 @@ static gboolean chain_uses(const VdChain *chain, const VdImage *image, gboolean 
   return FALSE;
 }
 
+gboolean vd_manager_is_no_mirror(VdManager *self, const VdImage *image, GError **error)
+{
+  GHashTableIter iter;
+  gpointer value;
+
+  g_hash_table_iter_init(&iter, self->disks);
+  while (g_hash_table_iter_next(&iter, NULL, &value)) {
+    const VdImage *mirror = vd_mirror_get_image(((VdDisk *)value)->attachment);
+
+    if (mirror != NULL && is_same(image, mirror))
+      return refuse_use(image, "is the mirror of an image that is attached", error);
+  }
+  return TRUE;
+}
+
 gboolean vd_manager_may_use(VdManager *self, const VdImage *image, gboolean write, GError **error)
 {
   GHashTableIter iter;
@@ -595,5 +611,5 @@ gboolean vd_manager_may_use(VdManager *self, const VdImage *image, gboolean writ
       if (is_used(g_ptr_array_index(a->parents, i), image, write))
         return refuse_use(image, "is the parent of an image that is attached", error);
   }
-  return TRUE;
+  return vd_manager_is_no_mirror(self, image, error);
 }

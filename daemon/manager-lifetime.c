@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What ends an attachment without anybody asking: owner gone, session over, last mount gone. */
+#include "manager-mirror.h"
 #include "manager-private.h"
 
 /* Desktops probe again right after an unmount; a second unmount or a new mount within this time is the same
@@ -20,8 +21,10 @@ static void on_released(GObject *source, GAsyncResult *result, gpointer user_dat
 void vd_manager_release(VdManager *self, VdDisk *disk, const char *why)
 {
   disk->attachment->over = disk->state != VD_DISK_ATTACHED || disk->attachment->changing;
-  if (disk->attachment->over)
+  if (disk->attachment->over) {
+    vd_mirror_cancel(disk->attachment);
     return;
+  }
   g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_INFO, "MESSAGE", "%s is detached: %s", disk->display, why);
   vd_manager_detach_async(self, disk, NULL, VD_DETACH_WHEN_IDLE, NULL, on_released, vd_disk_ref(disk));
 }

@@ -4,6 +4,7 @@
  * is marked, so that nobody else begins one or attaches, and the handle stays in its table, with its locks,
  * whoever leaves. One that reads has its descriptors, and no claim on anything else.
  */
+#include "manager-mirror.h"
 #include "operate-private.h"
 #include "util/offload.h"
 
@@ -55,7 +56,9 @@ static gboolean check_state(const VdHandle *handle, const VdOperation *op, GErro
   }
   if (!vd_manager_is_idle(disk, error))
     return FALSE;
-  if (a != NULL && !vd_operate_is_online(disk, op) &&
+  if (kind == VD_OPERATION_MIRROR && !vd_mirror_check_disk(disk, error))
+    return FALSE;
+  if (a != NULL && kind != VD_OPERATION_MIRROR && !vd_operate_is_online(disk, op) &&
       (vd_operate_writes(kind) || !a->plan.read_only || a->device == NULL))
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE, "%s is attached: detach it first",
                 disk->display);
@@ -120,7 +123,7 @@ static void release(VdManager *self, Operate *o)
     vd_manager_close_async(self, o->handle, on_left, g_steal_pointer(&o->closers));
 }
 
-static void finish(GTask *owned, GError *error)
+void vd_operate_finish(GTask *owned, GError *error)
 {
   g_autoptr(GTask) task = owned;
   Operate *o = g_task_get_task_data(task);
@@ -177,7 +180,7 @@ static void on_probed_anew(GObject *source, GAsyncResult *result, gpointer user_
     ended->error = g_steal_pointer(&error);
   if (ended->error == NULL && changes_chain(o->op.kind))
     forget_chain(o->handle);
-  finish(ended->task, ended->error);
+  vd_operate_finish(ended->task, ended->error);
 }
 
 static void on_worked(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -190,7 +193,7 @@ static void on_worked(GObject *source, GAsyncResult *result, gpointer user_data)
   g_task_propagate_boolean(G_TASK(result), &error);
   /* What is being served is not looked at. */
   if (!vd_operate_writes(o->op.kind) || o->online) {
-    finish(task, error);
+    vd_operate_finish(task, error);
     return;
   }
   /* Also after a failure: it may have got somewhere. */
@@ -211,7 +214,7 @@ static void on_prepared(GTask *task, GError *error)
     error =
         g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_OPERATION_ABORTED, "the operation was cancelled");
   if (error != NULL) {
-    finish(task, error);
+    vd_operate_finish(task, error);
     return;
   }
   vd_operate_fill(o);
@@ -287,6 +290,8 @@ static void prepare(GTask *task)
     vd_operate_find_parent(task, on_prepared);
   else if (o->op.kind == VD_OPERATION_MERGE)
     vd_operate_open_targets(task, on_prepared);
+  else if (o->op.kind == VD_OPERATION_MIRROR)
+    vd_mirror_begin(task);
   else
     on_prepared(task, NULL);
 }
@@ -300,7 +305,7 @@ static void on_locked(GObject *source, GAsyncResult *result, gpointer user_data)
   if (vd_image_lock_finish(o->handle->image, result, &error))
     prepare(task);
   else
-    finish(task, error);
+    vd_operate_finish(task, error);
 }
 
 void vd_manager_operate_async(VdManager *self, VdIdentity *identity, VdHandle *handle, const VdOperation *op,

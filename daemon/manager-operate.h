@@ -32,19 +32,20 @@ typedef enum {
   VD_OPERATION_SET_METADATA,
   VD_OPERATION_DELETE_METADATA,
   VD_OPERATION_MEASURE,
+  VD_OPERATION_MIRROR, /* of a disk that is attached */
   VD_N_OPERATIONS
 } VdOperationKind;
 
 /* Parameters as they came; each kind has its own. */
 typedef struct {
   VdOperationKind kind;
-  guint32 flags;        /* COMPACT: VD_COMPACT_*; RESIZE: VirtdiskResizeFlags */
+  guint32 flags;        /* COMPACT: VD_COMPACT_*; RESIZE: VirtdiskResizeFlags; MIRROR: VirtdiskMirrorFlags */
   guint64 new_size;     /* EXPAND, RESIZE: bytes */
   guint32 version;      /* MERGE: 1, 2 */
   guint32 source_depth; /* MERGE: the leaf is 1 */
   guint32 target_depth; /* MERGE */
   guint32 child_depth;  /* SET_PARENT, SET_LOCATOR: the leaf is 1 */
-  const char *path;     /* SET_PARENT: absolute. SET_LOCATOR: or relative to the image's folder */
+  const char *path;     /* SET_PARENT, MIRROR: absolute. SET_LOCATOR: or relative to the image's folder */
   guint8 guid[16];      /* as printed: the id to be set, the item */
   guint32 value;        /* SET_PHYSICAL_SECTOR_SIZE: bytes */
   GBytes *data;         /* SET_METADATA */
@@ -80,6 +81,16 @@ void vd_manager_operate_async(VdManager *self, VdIdentity *identity, VdHandle *h
                               GAsyncReadyCallback callback, gpointer user_data);
 /* (transfer full) */
 VdOperationResult *vd_manager_operate_finish(VdManager *self, GAsyncResult *result, GError **error);
+
+/*
+ * BreakMirrorVirtualDisk: the mirror takes the image's place, and the job of the mirror ends. handle: the one
+ * that it was begun through, or another one of the same user. Errors: INVALID_PARAMETER (of version 1),
+ * VHD_INVALID_STATE (there is no mirror, or it is not complete), ACCESS_DENIED (somebody else's); those that
+ * end the mirror, which leaves the image in its place: DISK_FULL, IO, WORKER_LOST, TIMED_OUT.
+ */
+void vd_manager_break_mirror_async(VdManager *self, VdHandle *handle, GAsyncReadyCallback callback,
+                                   gpointer user_data);
+gboolean vd_manager_break_mirror_finish(VdManager *self, GAsyncResult *result, GError **error);
 
 /* (transfer none) */
 VdJobs *vd_manager_get_jobs(VdManager *self);

@@ -31,6 +31,8 @@ void vd_manager_emit(VdManager *self, guint signal, gpointer subject);
 /* manager.c */
 VdDisk *vd_manager_lookup(VdManager *self, dev_t dev, ino_t ino);
 void vd_manager_insert(VdManager *self, VdDisk *disk);
+/* It is the disk of another file from now on. */
+void vd_manager_set_image(VdManager *self, VdDisk *disk, const VdImage *image);
 /* Drops a disk that has neither handle nor attachment. */
 void vd_manager_collect(VdManager *self, VdDisk *disk);
 void vd_manager_add_handle(VdManager *self, VdHandle *handle);
@@ -50,6 +52,8 @@ VdChain *vd_manager_find_chain_finish(VdManager *self, GAsyncResult *result, GEr
 /* Errors: SHARING_VIOLATION, by our own tables. may_use: nobody has it as a parent in a way that excludes
  * this use; may_be_parent: nor open or attached by itself. */
 gboolean vd_manager_may_use(VdManager *self, const VdImage *image, gboolean write, GError **error);
+/* Not even for looking at it: it is to become the image of a disk. */
+gboolean vd_manager_is_no_mirror(VdManager *self, const VdImage *image, GError **error);
 gboolean vd_manager_may_be_parent(VdManager *self, const VdImage *image, gboolean write, GError **error);
 
 /* The ancestors of parent, as far as they can be found. Errors: VHD_DIFFERENCING_CHAIN_CYCLE_DETECTED (child

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* An attached disk as a record in /run, and back. */
+#include "manager-mirror.h"
 #include "manager-private.h"
 
 static void record_owner(VdRunRecord *record, const VdIdentity *owner)
@@ -29,6 +30,18 @@ static void record_handles(VdRunRecord *record, VdDisk *disk)
     copy->attacher = handle->attacher;
     g_ptr_array_add(record->handles, copy);
   }
+}
+
+static void record_mirror(VdRunRecord *record, const VdDiskAttachment *a)
+{
+  const VdImage *mirror = vd_mirror_is_breaking(a) ? vd_mirror_get_image(a) : NULL;
+
+  if (mirror == NULL)
+    return;
+  record->mirror_path = g_strdup(mirror->path);
+  record->mirror_dev = mirror->st.st_dev;
+  record->mirror_ino = mirror->st.st_ino;
+  record->mirror_uid = mirror->st.st_uid;
 }
 
 static void record_parents(VdRunRecord *record, const GPtrArray *parents)
@@ -70,6 +83,7 @@ gboolean vd_manager_save_record(VdManager *self, VdDisk *disk, VdRunPhase phase,
   record_owner(record, a->owner);
   record_handles(record, disk);
   record_parents(record, a->parents);
+  record_mirror(record, a);
   return vd_run_save(self->rundir, record, error);
 }
 

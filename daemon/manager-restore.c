@@ -139,6 +139,26 @@ static gboolean is_image_path(const char *path)
   return path != NULL && (path[0] == '/' || g_str_has_prefix(path, "(unreachable)/"));
 }
 
+/* The service ended as the mirror took the image's place: the worker's record tells which of the two it is.
+ */
+static void take_mirror(VdManager *self, VdRunRecord *record, VdDevice *device)
+{
+  const VdDeviceInfo *info = vd_device_get_info(device);
+  g_autofree char *old = NULL;
+  g_autoptr(GError) error = NULL;
+
+  if (record->mirror_path == NULL || info->image_dev != record->mirror_dev ||
+      info->image_ino != record->mirror_ino)
+    return;
+  old = g_steal_pointer(&record->path);
+  record->path = g_steal_pointer(&record->mirror_path);
+  record->image_dev = record->mirror_dev;
+  record->image_ino = record->mirror_ino;
+  record->image_uid = record->mirror_uid;
+  if (!vd_boot_rename(self->statedir, old, record->path, record->image_uid, &error))
+    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "a boot record stays: %s", error->message);
+}
+
 static gboolean is_sound(const VdRunRecord *record, VdDevice *device)
 {
   const VdDeviceInfo *info = vd_device_get_info(device);
@@ -173,9 +193,12 @@ static void forget_boot(VdManager *self, const VdRunRecord *record, VdDevice *de
     g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "a boot record stays: %s", error->message);
 }
 
-static void restore_one(VdManager *self, const VdRunRecord *record, GPtrArray *devices)
+static void restore_one(VdManager *self, VdRunRecord *record, GPtrArray *devices)
 {
   VdDevice *device = take_device(devices, record);
+
+  if (device != NULL)
+    take_mirror(self, record, device);
 
   forget_boot(self, record, device);
   if (device == NULL) {

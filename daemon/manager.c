@@ -113,6 +113,15 @@ void vd_manager_insert(VdManager *self, VdDisk *disk)
   g_hash_table_replace(self->disks, key, vd_disk_ref(disk));
 }
 
+void vd_manager_set_image(VdManager *self, VdDisk *disk, const VdImage *image)
+{
+  g_autoptr(VdDisk) alive = vd_disk_ref(disk);
+
+  g_hash_table_remove(self->disks, &(ImageKey){disk->image_dev, disk->image_ino});
+  vd_disk_set_image(disk, image);
+  vd_manager_insert(self, disk);
+}
+
 void vd_manager_collect(VdManager *self, VdDisk *disk)
 {
   if (disk->handles->len == 0 && disk->attachment == NULL && disk->state == VD_DISK_OPEN)
@@ -418,7 +427,7 @@ void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, c
   else if (image->device_id != disk->device_id)
     error = g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is open as %s already",
                         disk->display, vd_device_id_to_format(disk->device_id));
-  if (error == NULL && check_share(disk, rights, &error) &&
+  if (error == NULL && check_share(disk, rights, &error) && vd_manager_is_no_mirror(self, image, &error) &&
       (!vd_access_is_exclusive(rights) || vd_manager_may_use(self, image, rights->write, &error))) {
     start_open(self, handle, g_steal_pointer(&task));
     return;

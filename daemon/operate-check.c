@@ -24,6 +24,7 @@ static const Row rows[VD_N_OPERATIONS] = {
     [VD_OPERATION_SET_METADATA] = {"given metadata", TRUE, TRUE},
     [VD_OPERATION_DELETE_METADATA] = {"given metadata", TRUE, TRUE},
     [VD_OPERATION_MEASURE] = {"measured", FALSE, FALSE},
+    [VD_OPERATION_MIRROR] = {"mirrored", TRUE, TRUE},
 };
 
 const char *vd_operate_describe(VdOperationKind kind)
@@ -176,6 +177,15 @@ static gboolean check_child(const VdHandle *handle, const VdOperation *op, GErro
   return TRUE;
 }
 
+/* The other flags are hints: how the bytes travel is the file system's business here. */
+static gboolean check_mirror(const VdOperation *op, GError **error)
+{
+  if ((op->flags & VIRTDISK_MIRROR_SKIP_MIRROR_ACTIVATION) != 0)
+    return refuse(error, VIRTDISK_ERROR_NOT_SUPPORTED, "SKIP_MIRROR_ACTIVATION is not supported");
+  return op->path[0] == '/' ||
+         refuse(error, VIRTDISK_ERROR_INVALID_PARAMETER, "MirrorVirtualDiskPath is not absolute");
+}
+
 static gboolean is_null(const guint8 id[16])
 {
   static const guint8 none[16] = {0};
@@ -229,6 +239,8 @@ gboolean vd_operate_check(VdHandle *handle, const VdOperation *op, GError **erro
     return check_child(handle, op, error);
   case VD_OPERATION_SET_IDENTIFIER:
     return check_identifier(handle, op, error);
+  case VD_OPERATION_MIRROR:
+    return check_mirror(op, error);
   case VD_OPERATION_MEASURE:
     return handle->disk->device_id != VIRTDISK_DEVICE_ISO ||
            invalid_type(handle, "it has no blocks, and no partitions to be kept", error);

@@ -47,6 +47,10 @@ const char *vd_operate_describe(VdOperationKind kind);
 gboolean vd_operate_guard_size(const VdOperation *op, guint64 virtual_size, guint64 smallest,
                                guint64 *ret_size, GError **error);
 
+/* manager-operate.c. The end of an operation; takes both. error NULL: it is done, and operate->result holds.
+ */
+void vd_operate_finish(GTask *task, GError *error);
+
 /* operate-work.c */
 void vd_operate_fill(Operate *operate);
 /* Blocking, in a thread. */

@@ -132,6 +132,24 @@ typedef enum { /*< flags >*/
 } VirtdiskMergeFlags;
 
 /**
+ * VirtdiskMirrorFlags:
+ * MIRROR_VIRTUAL_DISK_FLAG.
+ * @VIRTDISK_MIRROR_NONE: the file is made, and must not exist
+ * @VIRTDISK_MIRROR_EXISTING_FILE: the file exists, is an image of the same kind, and is overwritten
+ * @VIRTDISK_MIRROR_SKIP_MIRROR_ACTIVATION: not supported
+ * @VIRTDISK_MIRROR_ENABLE_SMB_COMPRESSION: a hint
+ * @VIRTDISK_MIRROR_IS_LIVE_MIGRATION: a hint
+ */
+typedef enum { /*< flags >*/
+               VIRTDISK_MIRROR_NONE = 0,
+               VIRTDISK_MIRROR_EXISTING_FILE = 0x1,
+               VIRTDISK_MIRROR_SKIP_MIRROR_ACTIVATION = 0x2,
+               VIRTDISK_MIRROR_ENABLE_SMB_COMPRESSION = 0x4,
+               VIRTDISK_MIRROR_IS_LIVE_MIGRATION = 0x8,
+               VIRTDISK_MIRROR_ALL_FLAGS = 0xf
+} VirtdiskMirrorFlags;
+
+/**
  * VirtdiskDependencyFlags:
  * GET_STORAGE_DEPENDENCY_FLAG.
  */

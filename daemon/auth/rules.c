@@ -49,6 +49,8 @@ static const VdRule rules[] = {
     HANDLE("ExpandVirtualDisk", COUNTED, NULL),
     HANDLE("ResizeVirtualDisk", COUNTED, NULL),
     HANDLE("MergeVirtualDisk", COUNTED, NULL),
+    HANDLE("MirrorVirtualDisk", COUNTED, NULL),
+    HANDLE("BreakMirrorVirtualDisk", COUNTED, NULL),
     HANDLE("SetVirtualDiskInformation", COUNTED, NULL),
     HANDLE("EnumerateVirtualDiskMetadata", COUNTED, NULL),
     HANDLE("GetVirtualDiskMetadata", COUNTED, NULL),

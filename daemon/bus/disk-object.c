@@ -140,6 +140,9 @@ void vd_disk_object_update(GDBusObjectSkeleton *skeleton, VdDisk *disk)
   vd_dbus_disk_set_detach_on_unmount(object, a->plan.detach_on_unmount);
   vd_dbus_disk_set_state(object, vd_disk_state_word(disk));
   vd_dbus_disk_set_virtual_size(object, disk->facts.virtual_size);
+  /* Its mirror has taken its place. */
+  if (g_strcmp0(vd_dbus_disk_get_path_bytes(object), disk->path) != 0)
+    set_image(object, disk);
 }
 
 GDBusObjectSkeleton *vd_disk_object_new(VdDisk *disk)
@@ -148,7 +151,6 @@ GDBusObjectSkeleton *vd_disk_object_new(VdDisk *disk)
   VdDBusObjectSkeleton *skeleton = vd_dbus_object_skeleton_new(path);
   g_autoptr(VdDBusDisk) object = g_object_new(vd_disk_skeleton_get_type(), NULL);
 
-  set_image(object, disk);
   set_chain(object, disk->attachment->parents);
   set_device(object, vd_device_get_info(disk->attachment->device));
   vd_dbus_disk_set_file_systems(object, vd_bus_service_file_systems(disk));

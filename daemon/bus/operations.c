@@ -207,6 +207,49 @@ static void perform_merge(VdCall *call)
     vd_call_fail(call, error);
 }
 
+/* MirrorVirtualDisk, BreakMirrorVirtualDisk */
+
+static const VdOption mirror_options[] = {VD_JOB_OPTIONS};
+
+static void perform_mirror(VdCall *call)
+{
+  g_autoptr(GVariant) options = NULL;
+  GError *error = NULL;
+
+  call->operation.kind = VD_OPERATION_MIRROR;
+  g_variant_get(call->parameters, "(u&su@a{sv})", &call->option.version, &call->operation.path,
+                &call->operation.flags, &options);
+  if (vd_options_parse(options, mirror_options, G_N_ELEMENTS(mirror_options), call, call->arena, &error) &&
+      check_version(call, 1, &error) && check_flags(call->operation.flags, VIRTDISK_MIRROR_ALL_FLAGS, &error))
+    begin(call, VD_JOB_MIRROR);
+  else
+    vd_call_fail(call, error);
+}
+
+static void on_mirror_broken(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  VdCall *call = user_data;
+  GError *error = NULL;
+
+  if (vd_manager_break_mirror_finish(VD_MANAGER(source), result, &error))
+    vd_call_return(call, NULL);
+  else
+    vd_call_fail(call, error);
+}
+
+static void perform_break_mirror(VdCall *call)
+{
+  g_autoptr(GVariant) options = NULL;
+  guint32 flags;
+  GError *error = NULL;
+
+  g_variant_get(call->parameters, "(u@a{sv})", &flags, &options);
+  if (vd_options_parse(options, NULL, 0, call, call->arena, &error) && check_flags(flags, 0, &error))
+    vd_manager_break_mirror_async(call->service->manager, call->handle, on_mirror_broken, call);
+  else
+    vd_call_fail(call, error);
+}
+
 /* GetVirtualDiskOperationProgress */
 
 /* ERROR_IO_PENDING */
@@ -246,6 +289,8 @@ const VdMethod vd_operation_methods[] = {
     {VD_IFACE_HANDLE, "ExpandVirtualDisk", NULL, perform_expand},
     {VD_IFACE_HANDLE, "ResizeVirtualDisk", NULL, perform_resize},
     {VD_IFACE_HANDLE, "MergeVirtualDisk", NULL, perform_merge},
+    {VD_IFACE_HANDLE, "MirrorVirtualDisk", NULL, perform_mirror},
+    {VD_IFACE_HANDLE, "BreakMirrorVirtualDisk", NULL, perform_break_mirror},
     {VD_IFACE_HANDLE, "GetVirtualDiskOperationProgress", NULL, perform_get_progress},
     {NULL},
 };

@@ -45,8 +45,8 @@ static void vd_job_init(VdJob *self)
 
 const char *vd_job_operation_word(VdJobOperation operation)
 {
-  static const char *const words[VD_N_JOB_OPERATIONS] = {"create", "convert", "compact",
-                                                         "expand", "resize",  "merge"};
+  static const char *const words[VD_N_JOB_OPERATIONS] = {"create", "convert", "compact", "expand",
+                                                         "resize", "merge",   "mirror"};
 
   return words[operation];
 }

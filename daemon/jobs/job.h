@@ -30,6 +30,7 @@ typedef enum {
   VD_JOB_EXPAND,
   VD_JOB_RESIZE,
   VD_JOB_MERGE,
+  VD_JOB_MIRROR,
   VD_N_JOB_OPERATIONS
 } VdJobOperation;
 

@@ -159,3 +159,21 @@ GPtrArray *vd_boot_load(const char *statedir)
     vd_record_foreach(folder, RECORD_CEILING, VD_RECORD_KEEP_BROKEN, load_record, records);
   return g_steal_pointer(&records);
 }
+
+gboolean vd_boot_rename(const char *statedir, const char *path, const char *new_path, uid_t image_uid,
+                        GError **error)
+{
+  g_autoptr(GPtrArray) records = vd_boot_load(statedir);
+
+  for (guint i = 0; i < records->len; i++) {
+    VdBootRecord *record = g_ptr_array_index(records, i);
+
+    if (!g_str_equal(record->path, path))
+      continue;
+    g_free(record->path);
+    record->path = g_strdup(new_path);
+    record->image_uid = image_uid;
+    return vd_boot_save(statedir, record, error) && vd_boot_remove(statedir, path, error);
+  }
+  return TRUE;
+}

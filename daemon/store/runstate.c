@@ -51,6 +51,10 @@ static const VdField fields[] = {
     MEMBER("ImageUid", U32, image_uid),
     MEMBER("Remote", BOOLEAN, remote),
     MEMBER("PhysicalSize", U64, physical_size),
+    MEMBER("MirrorPath", OPTIONAL_BYTES, mirror_path),
+    MEMBER("MirrorDev", U64, mirror_dev),
+    MEMBER("MirrorIno", U64, mirror_ino),
+    MEMBER("MirrorUid", U32, mirror_uid),
     MEMBER("Device", OPTIONAL_BYTES, device),
     MEMBER("Diskseq", U64, diskseq),
     MEMBER("Lifetime", OPTIONAL_BYTES, lifetime),
@@ -116,6 +120,7 @@ void vd_run_record_free(VdRunRecord *self)
   g_free(self->tag);
   g_free(self->path);
   g_free(self->origin_url);
+  g_free(self->mirror_path);
   g_free(self->device);
   g_free(self->lifetime);
   g_free(self->session);

@@ -40,8 +40,13 @@ typedef struct {
   uid_t image_uid;
   gboolean remote;
   guint64 physical_size; /* bytes on the host */
-  char *device;          /* kernel name, or NULL while INTENT */
-  guint64 diskseq;       /* 0 while INTENT */
+  /* While the image is being exchanged for its mirror: what it may be by now. NULL: nothing else. */
+  char *mirror_path; /* bytes */
+  dev_t mirror_dev;
+  ino_t mirror_ino;
+  uid_t mirror_uid;
+  char *device;    /* kernel name, or NULL while INTENT */
+  guint64 diskseq; /* 0 while INTENT */
   char *lifetime;
   char *session;
   gboolean detach_on_unmount;

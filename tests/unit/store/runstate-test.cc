@@ -57,6 +57,10 @@ VdRunRecord *full_record(void)
   record->gid = 1003;
   record->groups = static_cast<gid_t *>(g_memdup2(groups, sizeof groups));
   record->n_groups = G_N_ELEMENTS(groups);
+  record->mirror_path = g_strdup("/m\xfe.vhdx");
+  record->mirror_dev = 6;
+  record->mirror_ino = static_cast<ino_t>(-4);
+  record->mirror_uid = 1001;
   record->pid = 4711;
   record->bus_name = g_strdup(":1.42");
   record->bus_id = g_strdup("00aa");
@@ -82,6 +86,10 @@ void expect_same(const VdRunRecord *a, const VdRunRecord *b)
   EXPECT_EQ(a->image_uid, b->image_uid);
   EXPECT_EQ(a->remote, b->remote);
   EXPECT_EQ(a->physical_size, b->physical_size);
+  EXPECT_STREQ(a->mirror_path, b->mirror_path);
+  EXPECT_EQ(a->mirror_dev, b->mirror_dev);
+  EXPECT_EQ(a->mirror_ino, b->mirror_ino);
+  EXPECT_EQ(a->mirror_uid, b->mirror_uid);
   EXPECT_STREQ(a->device, b->device);
   EXPECT_EQ(a->diskseq, b->diskseq);
   EXPECT_STREQ(a->lifetime, b->lifetime);
@@ -160,7 +168,7 @@ TEST_F(RunState, EveryFieldComesBack)
   g_autoptr(VdRunRecord) record = full_record();
 
   if (sizeof(void *) == 8) {
-    EXPECT_EQ(sizeof(VdRunRecord) - sizeof(VdFacts), 192u)
+    EXPECT_EQ(sizeof(VdRunRecord) - sizeof(VdFacts), 224u)
         << "a new member needs a key and a line in this test";
   }
   ASSERT_TRUE(save(record));
