@@ -31,6 +31,7 @@ typedef struct {
 } VdVerb;
 
 extern const VdVerb vd_verb_attach;
+extern const VdVerb vd_verb_break_mirror;
 extern const VdVerb vd_verb_chain;
 extern const VdVerb vd_verb_check;
 extern const VdVerb vd_verb_compact;
@@ -43,6 +44,7 @@ extern const VdVerb vd_verb_jobs;
 extern const VdVerb vd_verb_list;
 extern const VdVerb vd_verb_merge;
 extern const VdVerb vd_verb_metadata;
+extern const VdVerb vd_verb_mirror;
 extern const VdVerb vd_verb_monitor;
 extern const VdVerb vd_verb_mount;
 extern const VdVerb vd_verb_nbd;

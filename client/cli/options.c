@@ -5,10 +5,17 @@
 #include "values.h"
 
 static const VdVerb *const verbs[] = {
-    &vd_verb_attach, &vd_verb_chain,  &vd_verb_check,    &vd_verb_compact, &vd_verb_convert,
-    &vd_verb_create, &vd_verb_detach, &vd_verb_expand,   &vd_verb_info,    &vd_verb_jobs,
-    &vd_verb_list,   &vd_verb_merge,  &vd_verb_metadata, &vd_verb_monitor, &vd_verb_mount,
-    &vd_verb_nbd,    &vd_verb_resize, &vd_verb_set,      &vd_verb_unmount, NULL,
+    &vd_verb_attach,  &vd_verb_break_mirror,
+    &vd_verb_chain,   &vd_verb_check,
+    &vd_verb_compact, &vd_verb_convert,
+    &vd_verb_create,  &vd_verb_detach,
+    &vd_verb_expand,  &vd_verb_info,
+    &vd_verb_jobs,    &vd_verb_list,
+    &vd_verb_merge,   &vd_verb_metadata,
+    &vd_verb_mirror,  &vd_verb_monitor,
+    &vd_verb_mount,   &vd_verb_nbd,
+    &vd_verb_resize,  &vd_verb_set,
+    &vd_verb_unmount, NULL,
 };
 
 const VdVerb *const *vd_options_get_verbs(void)

@@ -257,6 +257,84 @@ VirtdiskJob *virtdisk_handle_merge_virtual_disk_finish(VirtdiskHandle *handle, G
                                                        GError **error);
 
 /**
+ * virtdisk_handle_mirror_virtual_disk:
+ * @handle: a version 2 handle
+ * @flags: MIRROR_VIRTUAL_DISK_FLAG
+ * @path: (type filename): the file that the disk is mirrored to
+ * @parameters: (nullable): what else there is to say
+ * @cancellable: (nullable): cancels the job
+ * @error: place for the error
+ *
+ * MirrorVirtualDisk: copies a disk that is attached, and in use, to another file; what is written meanwhile
+ * goes to both. It does not end by itself: when the job's progress is 1 both hold the same, and then either
+ * virtdisk_handle_break_mirror_virtual_disk() ends it, or it is cancelled, which leaves the image in its
+ * place and takes a file that was made for it away. A worker must serve the disk (route ublk or fuse).
+ *
+ * Returns: (transfer full): the job, which has ended (in the background: begun), or %NULL with @error set.
+ * Any thread.
+ */
+VirtdiskJob *virtdisk_handle_mirror_virtual_disk(VirtdiskHandle *handle, VirtdiskMirrorFlags flags,
+                                                 const char *path, VirtdiskOperationParameters *parameters,
+                                                 GCancellable *cancellable, GError **error);
+/**
+ * virtdisk_handle_mirror_virtual_disk_async:
+ * @handle: a version 2 handle
+ * @flags: MIRROR_VIRTUAL_DISK_FLAG
+ * @path: (type filename): the file that the disk is mirrored to
+ * @parameters: (nullable): what else there is to say
+ * @cancellable: (nullable): cancels the job
+ * @callback: (scope async): called when done
+ * @user_data: for @callback
+ */
+void virtdisk_handle_mirror_virtual_disk_async(VirtdiskHandle *handle, VirtdiskMirrorFlags flags,
+                                               const char *path, VirtdiskOperationParameters *parameters,
+                                               GCancellable *cancellable, GAsyncReadyCallback callback,
+                                               gpointer user_data);
+/**
+ * virtdisk_handle_mirror_virtual_disk_finish:
+ * @handle: a handle
+ * @result: what the callback got
+ * @error: place for the error
+ *
+ * Returns: (transfer full): the job, or %NULL with @error set.
+ */
+VirtdiskJob *virtdisk_handle_mirror_virtual_disk_finish(VirtdiskHandle *handle, GAsyncResult *result,
+                                                        GError **error);
+
+/**
+ * virtdisk_handle_break_mirror_virtual_disk:
+ * @handle: the handle of the mirror, or another one of the same user
+ * @cancellable: (nullable): ends the waiting
+ * @error: place for the error
+ *
+ * BreakMirrorVirtualDisk: the mirror takes the image's place, for whoever uses the disk without a gap, and
+ * the job of the mirror ends. The image's file stays.
+ *
+ * Returns: %TRUE, or %FALSE with @error set. Any thread.
+ */
+gboolean virtdisk_handle_break_mirror_virtual_disk(VirtdiskHandle *handle, GCancellable *cancellable,
+                                                   GError **error);
+/**
+ * virtdisk_handle_break_mirror_virtual_disk_async:
+ * @handle: the handle of the mirror, or another one of the same user
+ * @cancellable: (nullable): ends the waiting
+ * @callback: (scope async): called when done
+ * @user_data: for @callback
+ */
+void virtdisk_handle_break_mirror_virtual_disk_async(VirtdiskHandle *handle, GCancellable *cancellable,
+                                                     GAsyncReadyCallback callback, gpointer user_data);
+/**
+ * virtdisk_handle_break_mirror_virtual_disk_finish:
+ * @handle: a handle
+ * @result: what the callback got
+ * @error: place for the error
+ *
+ * Returns: %TRUE, or %FALSE with @error set.
+ */
+gboolean virtdisk_handle_break_mirror_virtual_disk_finish(VirtdiskHandle *handle, GAsyncResult *result,
+                                                          GError **error);
+
+/**
  * virtdisk_handle_get_virtual_disk_operation_progress:
  * @handle: a handle
  * @out_status: (out) (optional): the Win32 code: 997 (ERROR_IO_PENDING) while it runs, 0 after success

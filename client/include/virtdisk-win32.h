@@ -649,10 +649,17 @@ DWORD DeleteVirtualDiskMetadata(HANDLE VirtualDiskHandle, const GUID *Item);
 DWORD GetVirtualDiskOperationProgress(HANDLE VirtualDiskHandle, LPOVERLAPPED Overlapped,
                                       PVIRTUAL_DISK_PROGRESS Progress);
 
-/* ERROR_NOT_SUPPORTED. */
+/* Overlapped must not be NULL: the mirror is complete when CurrentValue is CompletionValue, and its status
+ * ERROR_IO_PENDING still; CancelIo() ends it then, or BreakMirrorVirtualDisk(). */
 DWORD MirrorVirtualDisk(HANDLE VirtualDiskHandle, MIRROR_VIRTUAL_DISK_FLAG Flags,
                         PMIRROR_VIRTUAL_DISK_PARAMETERS Parameters, LPOVERLAPPED Overlapped);
+/* MirrorVirtualDiskPath is Path; that of Parameters is not looked at. */
+DWORD MirrorVirtualDiskU8(HANDLE VirtualDiskHandle, MIRROR_VIRTUAL_DISK_FLAG Flags,
+                          PMIRROR_VIRTUAL_DISK_PARAMETERS Parameters, const char *Path,
+                          LPOVERLAPPED Overlapped);
 DWORD BreakMirrorVirtualDisk(HANDLE VirtualDiskHandle);
+
+/* ERROR_NOT_SUPPORTED. */
 DWORD QueryChangesVirtualDisk(HANDLE VirtualDiskHandle, PCWSTR ChangeTrackingId, ULONG64 ByteOffset,
                               ULONG64 ByteLength, QUERY_CHANGES_VIRTUAL_DISK_FLAG Flags,
                               PQUERY_CHANGES_VIRTUAL_DISK_RANGE Ranges, PULONG RangeCount,

@@ -152,6 +152,89 @@ VirtdiskJob *virtdisk_handle_merge_virtual_disk(VirtdiskHandle *handle, Virtdisk
   return virtdisk_handle_merge_virtual_disk_finish(handle, result, error);
 }
 
+/* ---- MirrorVirtualDisk ---- */
+
+/* NULL with @error: it cannot be passed. (transfer full) */
+static char *mirror_path(const char *path, GError **error)
+{
+  g_autofree char *absolute = vd_path_absolute(path, error);
+  g_autofree char *display = NULL;
+
+  if (absolute == NULL || vd_path_is_sayable(absolute))
+    return g_steal_pointer(&absolute);
+  display = vd_path_display(absolute);
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
+              "%s is not UTF-8 and cannot be passed over the bus", display);
+  return NULL;
+}
+
+void virtdisk_handle_mirror_virtual_disk_async(VirtdiskHandle *handle, VirtdiskMirrorFlags flags,
+                                               const char *path, VirtdiskOperationParameters *parameters,
+                                               GCancellable *cancellable, GAsyncReadyCallback callback,
+                                               gpointer user_data)
+{
+  GTask *task =
+      vd_handle_task_new(handle, virtdisk_handle_mirror_virtual_disk_async, cancellable, callback, user_data);
+  GError *error = NULL;
+  g_autofree char *absolute = mirror_path(path, &error);
+
+  if (absolute == NULL) {
+    g_task_return_error(task, error);
+    g_object_unref(task);
+    return;
+  }
+  operation_run(task, "MirrorVirtualDisk",
+                g_variant_new("(usu@a{sv})", 1, absolute, (guint32)flags, vd_operation_options(parameters)),
+                parameters);
+}
+
+VirtdiskJob *virtdisk_handle_mirror_virtual_disk_finish(VirtdiskHandle *handle, GAsyncResult *result,
+                                                        GError **error)
+{
+  return g_task_propagate_pointer(G_TASK(result), error);
+}
+
+VirtdiskJob *virtdisk_handle_mirror_virtual_disk(VirtdiskHandle *handle, VirtdiskMirrorFlags flags,
+                                                 const char *path, VirtdiskOperationParameters *parameters,
+                                                 GCancellable *cancellable, GError **error)
+{
+  VdWait *wait = vd_wait_begin();
+  g_autoptr(GAsyncResult) result = NULL;
+
+  virtdisk_handle_mirror_virtual_disk_async(handle, flags, path, parameters, cancellable, vd_wait_done, wait);
+  result = vd_wait_end(wait);
+  return virtdisk_handle_mirror_virtual_disk_finish(handle, result, error);
+}
+
+/* ---- BreakMirrorVirtualDisk ---- */
+
+void virtdisk_handle_break_mirror_virtual_disk_async(VirtdiskHandle *handle, GCancellable *cancellable,
+                                                     GAsyncReadyCallback callback, gpointer user_data)
+{
+  vd_handle_call(vd_handle_task_new(handle, virtdisk_handle_break_mirror_virtual_disk_async, cancellable,
+                                    callback, user_data),
+                 "BreakMirrorVirtualDisk", g_variant_new("(ua{sv})", 0, NULL), "()", VD_CALL_MAY_ASK);
+}
+
+gboolean virtdisk_handle_break_mirror_virtual_disk_finish(VirtdiskHandle *handle, GAsyncResult *result,
+                                                          GError **error)
+{
+  g_autoptr(GVariant) reply = g_task_propagate_pointer(G_TASK(result), error);
+
+  return reply != NULL;
+}
+
+gboolean virtdisk_handle_break_mirror_virtual_disk(VirtdiskHandle *handle, GCancellable *cancellable,
+                                                   GError **error)
+{
+  VdWait *wait = vd_wait_begin();
+  g_autoptr(GAsyncResult) result = NULL;
+
+  virtdisk_handle_break_mirror_virtual_disk_async(handle, cancellable, vd_wait_done, wait);
+  result = vd_wait_end(wait);
+  return virtdisk_handle_break_mirror_virtual_disk_finish(handle, result, error);
+}
+
 /* ---- GetVirtualDiskOperationProgress ---- */
 
 void virtdisk_handle_get_virtual_disk_operation_progress_async(VirtdiskHandle *handle,

@@ -34,7 +34,7 @@ _virtdisk_words() {
 
 _virtdisk() {
   local cur prev verb='' word i options
-  local verbs='attach chain check compact convert create detach expand info jobs list merge metadata monitor mount nbd resize set unmount'
+  local verbs='attach break-mirror chain check compact convert create detach expand info jobs list merge metadata mirror monitor mount nbd resize set unmount'
   local common='--help --version --quiet --json --no-ask-password'
 
   COMPREPLY=()
@@ -56,6 +56,7 @@ _virtdisk() {
 
   case $verb in
     attach) options='--read-only --lifetime= --detach-on-unmount --format= --sector-size= --partition-scan --no-partition-scan --owner= --group= --mode= --offset= --size= --no-automount --route= --zero-copy' ;;
+    break-mirror) options='--format=' ;;
     chain) options='--format=' ;;
     check) options='--repair --format=' ;;
     compact) options='--no-zero-scan --no-block-moves --file-systems --format= --detach-job' ;;
@@ -68,6 +69,7 @@ _virtdisk() {
     list) options='' ;;
     merge) options='--depth= --from= --to= --format= --detach-job' ;;
     metadata) options='' ;;
+    mirror) options='--break --existing --format= --detach-job' ;;
     monitor) options='' ;;
     mount) options='--partition= --options= --read-only --format=' ;;
     nbd) options='--read-only --socket= --descriptor --format=' ;;
@@ -114,7 +116,7 @@ _virtdisk() {
         COMPREPLY=($(compgen -f -- "$cur"))
       fi
       ;;
-    attach | chain | check | compact | convert | create | expand | info | merge | mount | nbd | resize | set) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ;;
+    attach | break-mirror | chain | check | compact | convert | create | expand | info | merge | mirror | mount | nbd | resize | set) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ;;
   esac
   case $verb in
     detach | info | mount | unmount)

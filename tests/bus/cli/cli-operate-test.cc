@@ -259,6 +259,22 @@ TEST_F(Cli, MetadataThroughFilesAndPipes)
   g_rmdir(folder);
 }
 
+TEST_F(Cli, AMirrorIsBrokenWhenItIsWholeOrByWhoeverComesLater)
+{
+  mock->job_waits = true;
+  mock->results = "{'copied': <uint64 1048576>}";
+  Output o = run({"mirror", "--break", "--existing", "/images/disk.vhdx", "/images/new.vhdx"});
+  EXPECT_EQ(o.exit, 0) << o.err;
+  EXPECT_EQ(o.out, "/images/disk.vhdx: 1 MiB copied\n");
+  EXPECT_PART(mock->call("OpenVirtualDisk").arguments, "'version': <uint32 2>");
+  EXPECT_PART(mock->call("MirrorVirtualDisk").arguments, "(1, '/images/new.vhdx', 1, {");
+  EXPECT_PART(mock->call("BreakMirrorVirtualDisk").arguments, "(0, ");
+  mock->calls.clear();
+  EXPECT_EQ(run({"break-mirror", "/images/disk.vhdx"}).exit, 0);
+  EXPECT_PART(mock->call("OpenVirtualDisk").arguments, "'get-info-only': <true>");
+  EXPECT_PART(mock->call("BreakMirrorVirtualDisk").arguments, "(0, ");
+}
+
 TEST_F(Cli, OperationsRefuseBadValuesThemselves)
 {
   for (std::vector<std::string> arguments : {std::vector<std::string>{"compact", "a", "--format=zip"},
@@ -270,6 +286,9 @@ TEST_F(Cli, OperationsRefuseBadValuesThemselves)
                                              {"merge", "a", "--depth=1", "--from=1", "--to=2"},
                                              {"merge", "a", "--from=2", "--to=2"},
                                              {"merge", "a", "--to=2"},
+                                             {"mirror", "a"},
+                                             {"mirror", "a", "b", "--break", "--detach-job"},
+                                             {"break-mirror", "a", "b"},
                                              {"set", "a"},
                                              {"set", "a", "--identifier=x", "--disk-id=y"},
                                              {"set", "a", "--disk-id=y", "--depth=2"},

@@ -248,6 +248,28 @@ gboolean on_cancel(VdDBusJob *job, GDBusMethodInvocation *invocation, GVariant *
   return TRUE;
 }
 
+// It is whole at once, and ends when it is broken, if the job waits.
+gboolean on_mirror(VdDBusHandle *handle, GDBusMethodInvocation *invocation, guint version, const char *path,
+                   guint flags, GVariant *options, MockService *mock)
+{
+  g_object_set(mock->job, "operation", "mirror", "progress", 1.0, NULL);
+  if (!mock->record(invocation))
+    vd_dbus_handle_complete_mirror_virtual_disk(handle, invocation, MockService::JOB);
+  return TRUE;
+}
+
+gboolean on_break_mirror(VdDBusHandle *handle, GDBusMethodInvocation *invocation, guint flags,
+                         GVariant *options, MockService *mock)
+{
+  if (mock->record(invocation))
+    return TRUE;
+  vd_dbus_handle_complete_break_mirror_virtual_disk(handle, invocation);
+  if (mock->waiting != nullptr)
+    vd_dbus_job_complete_wait(mock->job, mock->waiting, g_variant_new_parsed(mock->results.c_str()));
+  mock->waiting = nullptr;
+  return TRUE;
+}
+
 void export_at(gpointer skeleton, GDBusConnection *connection, const char *path)
 {
   g_autoptr(GError) error = NULL;
@@ -297,6 +319,8 @@ MockService::MockService(GDBusConnection *bus) : connection(bus)
   g_signal_connect(manager, "handle-create-virtual-disk", G_CALLBACK(on_create), this);
   g_signal_connect(handle, "handle-compact-virtual-disk", G_CALLBACK(on_operation), this);
   g_signal_connect(handle, "handle-merge-virtual-disk", G_CALLBACK(on_operation), this);
+  g_signal_connect(handle, "handle-mirror-virtual-disk", G_CALLBACK(on_mirror), this);
+  g_signal_connect(handle, "handle-break-mirror-virtual-disk", G_CALLBACK(on_break_mirror), this);
   g_signal_connect(handle, "handle-expand-virtual-disk", G_CALLBACK(on_size), this);
   g_signal_connect(handle, "handle-resize-virtual-disk", G_CALLBACK(on_size), this);
   g_signal_connect(handle, "handle-set-virtual-disk-information", G_CALLBACK(on_set_information), this);
