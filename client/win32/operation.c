@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* CompactVirtualDisk, ExpandVirtualDisk, ResizeVirtualDisk, MergeVirtualDisk. */
+/* CompactVirtualDisk, ExpandVirtualDisk, ResizeVirtualDisk, MergeVirtualDisk, MirrorVirtualDisk,
+ * BreakMirrorVirtualDisk. */
 #include "win32.h"
 
-typedef enum { OPERATION_COMPACT, OPERATION_EXPAND, OPERATION_RESIZE, OPERATION_MERGE } OperationKind;
+typedef enum {
+  OPERATION_COMPACT,
+  OPERATION_EXPAND,
+  OPERATION_RESIZE,
+  OPERATION_MERGE,
+  OPERATION_MIRROR,
+} OperationKind;
 
 typedef struct {
   OperationKind kind;
   guint flags;
   guint64 size;
+  char *path; /* MIRROR; else NULL */
   VirtdiskOperationParameters *parameters;
 } Operation;
 
@@ -16,6 +24,7 @@ static void operation_free(gpointer data)
   Operation *operation = data;
 
   g_object_unref(operation->parameters);
+  g_free(operation->path);
   g_free(operation);
 }
 
@@ -34,6 +43,9 @@ static VirtdiskJob *operate(VirtdiskHandle *disk, const Operation *operation, GC
   case OPERATION_RESIZE:
     return virtdisk_handle_resize_virtual_disk(disk, (VirtdiskResizeFlags)operation->flags, operation->size,
                                                parameters, cancellable, error);
+  case OPERATION_MIRROR:
+    return virtdisk_handle_mirror_virtual_disk(disk, (VirtdiskMirrorFlags)operation->flags, operation->path,
+                                               parameters, cancellable, error);
   default:
     return virtdisk_handle_merge_virtual_disk(disk, (VirtdiskMergeFlags)operation->flags, parameters,
                                               cancellable, error);
@@ -51,8 +63,8 @@ static gboolean operate_work(VdObject *object, gpointer data, VdPending *pending
 }
 
 /* Takes parameters, which may be NULL. */
-static DWORD run(HANDLE handle, OperationKind kind, guint flags, guint64 size,
-                 VirtdiskOperationParameters *parameters, LPOVERLAPPED overlapped)
+static DWORD run_on(HANDLE handle, OperationKind kind, guint flags, guint64 size, const char *path,
+                    VirtdiskOperationParameters *parameters, LPOVERLAPPED overlapped)
 {
   g_autoptr(VirtdiskOperationParameters) taken =
       parameters != NULL ? parameters : virtdisk_operation_parameters_new();
@@ -67,8 +79,15 @@ static DWORD run(HANDLE handle, OperationKind kind, guint flags, guint64 size,
   operation->kind = kind;
   operation->flags = flags;
   operation->size = size;
+  operation->path = g_strdup(path);
   operation->parameters = g_steal_pointer(&taken);
   return vd_overlapped_run(object, overlapped, operate_work, operation, operation_free);
+}
+
+static DWORD run(HANDLE handle, OperationKind kind, guint flags, guint64 size,
+                 VirtdiskOperationParameters *parameters, LPOVERLAPPED overlapped)
+{
+  return run_on(handle, kind, flags, size, NULL, parameters, overlapped);
 }
 
 DWORD CompactVirtualDisk(HANDLE VirtualDiskHandle, COMPACT_VIRTUAL_DISK_FLAG Flags,
@@ -109,4 +128,35 @@ DWORD MergeVirtualDisk(HANDLE VirtualDiskHandle, MERGE_VIRTUAL_DISK_FLAG Flags,
   else
     return ERROR_INVALID_PARAMETER;
   return run(VirtualDiskHandle, OPERATION_MERGE, Flags, 0, g_steal_pointer(&parameters), Overlapped);
+}
+
+DWORD MirrorVirtualDiskU8(HANDLE VirtualDiskHandle, MIRROR_VIRTUAL_DISK_FLAG Flags,
+                          PMIRROR_VIRTUAL_DISK_PARAMETERS Parameters, const char *Path,
+                          LPOVERLAPPED Overlapped)
+{
+  if (Parameters == NULL || Parameters->Version != MIRROR_VIRTUAL_DISK_VERSION_1 || Path == NULL ||
+      Overlapped == NULL)
+    return ERROR_INVALID_PARAMETER;
+  return run_on(VirtualDiskHandle, OPERATION_MIRROR, Flags, 0, Path, NULL, Overlapped);
+}
+
+DWORD MirrorVirtualDisk(HANDLE VirtualDiskHandle, MIRROR_VIRTUAL_DISK_FLAG Flags,
+                        PMIRROR_VIRTUAL_DISK_PARAMETERS Parameters, LPOVERLAPPED Overlapped)
+{
+  g_autofree char *path =
+      Parameters != NULL ? vd_text_from_utf16(Parameters->Version1.MirrorVirtualDiskPath) : NULL;
+
+  return MirrorVirtualDiskU8(VirtualDiskHandle, Flags, Parameters, path, Overlapped);
+}
+
+DWORD BreakMirrorVirtualDisk(HANDLE VirtualDiskHandle)
+{
+  DWORD code;
+  g_autoptr(VirtdiskHandle) disk = vd_object_get_disk(VirtualDiskHandle, &code);
+  GError *error = NULL;
+
+  if (disk == NULL)
+    return code;
+  virtdisk_handle_break_mirror_virtual_disk(disk, NULL, &error);
+  return vd_win32_code(error);
 }

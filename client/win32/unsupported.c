@@ -2,17 +2,6 @@
 /* What means nothing on Linux, or is not there: so that programs link, and hear it. */
 #include "virtdisk-win32.h"
 
-DWORD MirrorVirtualDisk(HANDLE VirtualDiskHandle, MIRROR_VIRTUAL_DISK_FLAG Flags,
-                        PMIRROR_VIRTUAL_DISK_PARAMETERS Parameters, LPOVERLAPPED Overlapped)
-{
-  return ERROR_NOT_SUPPORTED;
-}
-
-DWORD BreakMirrorVirtualDisk(HANDLE VirtualDiskHandle)
-{
-  return ERROR_NOT_SUPPORTED;
-}
-
 DWORD QueryChangesVirtualDisk(HANDLE VirtualDiskHandle, PCWSTR ChangeTrackingId, ULONG64 ByteOffset,
                               ULONG64 ByteLength, QUERY_CHANGES_VIRTUAL_DISK_FLAG Flags,
                               PQUERY_CHANGES_VIRTUAL_DISK_RANGE Ranges, PULONG RangeCount,

@@ -6,7 +6,6 @@ int main(int argc, char **argv)
 {
   HANDLE handle = open_image(argument(argc, argv, 1), OPEN_VIRTUAL_DISK_FLAG_NONE, FALSE);
 
-  expect(ERROR_NOT_SUPPORTED, BreakMirrorVirtualDisk(handle), "BreakMirrorVirtualDisk");
   expect(ERROR_NOT_SUPPORTED, RawSCSIVirtualDisk(handle, NULL, 0, NULL), "RawSCSIVirtualDisk");
   expect(ERROR_NOT_SUPPORTED, CompleteForkVirtualDisk(handle), "CompleteForkVirtualDisk");
   expect(ERROR_NOT_SUPPORTED, ModifyVhdSet(handle, NULL, 0), "ModifyVhdSet");
