@@ -134,6 +134,13 @@ void vd_manager_add_handle(VdManager *self, VdHandle *handle)
   g_ptr_array_add(handle->disk->handles, handle);
 }
 
+static gboolean has_image_of_attachment(const VdHandle *handle)
+{
+  const VdDiskAttachment *a = handle->disk->attachment;
+
+  return a != NULL && a->image == handle->image;
+}
+
 void vd_manager_remove_handle(VdManager *self, VdHandle *handle)
 {
   g_autoptr(VdHandle) alive = vd_handle_ref(handle);
@@ -143,8 +150,9 @@ void vd_manager_remove_handle(VdManager *self, VdHandle *handle)
   handle->closed = TRUE;
   g_ptr_array_remove(handle->disk->handles, handle);
   g_hash_table_remove(self->handles, handle->id);
-  /* The kernel keeps the locks for a device that was attached through this very description. */
-  if (handle->image != NULL && !handle->attacher)
+  /* The kernel keeps the locks for a device that was attached through this very description; after a mirror
+   * has taken the image's place all handles have that of the attachment. */
+  if (handle->image != NULL && !handle->attacher && !has_image_of_attachment(handle))
     vd_image_unlock(handle->image);
   if (handle->chain != NULL && !handle->attacher)
     vd_chain_unlock(handle->chain);

@@ -267,6 +267,7 @@ gboolean on_break_mirror(VdDBusHandle *handle, GDBusMethodInvocation *invocation
   if (mock->waiting != nullptr)
     vd_dbus_job_complete_wait(mock->job, mock->waiting, g_variant_new_parsed(mock->results.c_str()));
   mock->waiting = nullptr;
+  mock->job_waits = false; // whoever asks later is answered
   return TRUE;
 }
 

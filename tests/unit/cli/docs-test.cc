@@ -162,7 +162,9 @@ std::vector<const VdVerb *> all_verbs()
   return verbs;
 }
 INSTANTIATE_TEST_SUITE_P(All, Verb, testing::ValuesIn(all_verbs()),
-                         [](const testing::TestParamInfo<const VdVerb *> &info) { return info.param->name; });
+                         [](const testing::TestParamInfo<const VdVerb *> &info) {
+                           return replace_all(info.param->name, "-", "_");
+                         });
 
 Words verb_names()
 {
@@ -177,9 +179,9 @@ TEST(Verbs, AreTheSameEverywhere)
   std::string page = read_source("data/man/virtdisk.1.scd");
   std::string bash = read_source("data/completions/virtdisk.bash");
   std::string zsh = read_source("data/completions/_virtdisk");
-  EXPECT_EQ(find_all(between(page, "\n# VERBS\n", "\n# "), "\n## ([a-z]+)\n"), verb_names());
-  EXPECT_EQ(find_all(between(bash, "local verbs='", "'"), "([a-z]+)"), verb_names());
-  EXPECT_EQ(find_all(between(zsh, "verbs=(", "\n  )"), "'([a-z]+):"), verb_names());
+  EXPECT_EQ(find_all(between(page, "\n# VERBS\n", "\n# "), "\n## ([a-z-]+)\n"), verb_names());
+  EXPECT_EQ(find_all(between(bash, "local verbs='", "'"), "([a-z-]+)"), verb_names());
+  EXPECT_EQ(find_all(between(zsh, "verbs=(", "\n  )"), "'([a-z-]+):"), verb_names());
 }
 
 TEST(CommonOptions, AreTheSameEverywhere)
