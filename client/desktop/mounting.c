@@ -20,6 +20,7 @@ typedef struct {
   VdOutcome *outcome;
   gboolean untrusted;
   guint n_mounted, n_failed, n_locked, n_bitlocker, n_fell_back;
+  GHashTable *seen; /* type and UUID of what was tried */
   GPtrArray *minor; /* element char*: folders of partitions that people do not look for */
   GError *first;    /* why the first that failed did */
 } Mounting;
@@ -107,8 +108,17 @@ static void add_file_system(Mounting *self, const Found *found)
   g_ptr_array_add(is_minor(found) ? self->minor : self->outcome->folders, folder);
 }
 
+/* A disc image may hold one file system twice: as the disk, and as a partition that spans it. */
+static gboolean is_another(Mounting *self, const Found *found)
+{
+  return *found->uuid == '\0' ||
+         g_hash_table_add(self->seen, g_strconcat(found->type, " ", found->uuid, NULL));
+}
+
 static void add_found(Mounting *self, const Found *found)
 {
+  if (*found->device == '\0' || !is_another(self, found))
+    return;
   if (g_str_equal(found->usage, "filesystem"))
     add_file_system(self, found);
   else if (g_ascii_strcasecmp(found->type, "BitLocker") == 0)
@@ -188,6 +198,7 @@ void vd_work_mount(VirtdiskClient *client, VirtdiskDisk *disk, VdOutcome *outcom
                    .disk = disk,
                    .outcome = outcome,
                    .untrusted = *virtdisk_disk_get_origin_url(disk) != '\0',
+                   .seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
                    .minor = g_ptr_array_new_with_free_func(g_free)};
 
   outcome->device = g_strdup(virtdisk_disk_get_device(disk));
@@ -198,6 +209,7 @@ void vd_work_mount(VirtdiskClient *client, VirtdiskDisk *disk, VdOutcome *outcom
     add_found(&self, &found);
   }
   finish(&self);
+  g_hash_table_unref(self.seen);
   g_clear_pointer(&self.minor, g_ptr_array_unref);
   g_clear_error(&self.first);
 }

@@ -54,12 +54,10 @@ void vd_work_compact(VirtdiskClient *client, VdOutcome *outcome)
   GError *error = NULL;
   guint64 before = allocated_bytes(outcome->path), after;
   g_autoptr(VirtdiskHandle) handle = open_for_compacting(client, outcome->path, &error);
-  g_autoptr(VirtdiskOperationParameters) parameters = virtdisk_operation_parameters_new();
   g_autoptr(VirtdiskJob) job = NULL;
 
-  virtdisk_operation_parameters_set_file_systems(parameters, TRUE);
   if (handle != NULL)
-    job = virtdisk_handle_compact_virtual_disk(handle, VIRTDISK_COMPACT_NONE, parameters, NULL, &error);
+    job = virtdisk_handle_compact_virtual_disk(handle, VIRTDISK_COMPACT_NONE, NULL, NULL, &error);
   if (job == NULL) {
     vd_outcome_fail(outcome, error);
     return;

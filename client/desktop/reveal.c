@@ -8,12 +8,14 @@
 
 typedef struct {
   GStrv uris;
+  GAppLaunchContext *context;
   guint launched; /* of them, by the fallback */
 } Reveal;
 
 static void reveal_free(Reveal *reveal)
 {
   g_strfreev(reveal->uris);
+  g_object_unref(reveal->context);
   g_free(reveal);
 }
 
@@ -55,7 +57,7 @@ static void launch_next(GTask *task)
     return;
   }
   reveal->launched++;
-  g_app_info_launch_default_for_uri_async(uri, NULL, NULL, on_launched, task);
+  g_app_info_launch_default_for_uri_async(uri, reveal->context, NULL, on_launched, task);
 }
 
 static void on_shown(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -73,12 +75,13 @@ static void on_shown(GObject *source, GAsyncResult *result, gpointer user_data)
 }
 
 void vd_reveal_async(GDBusConnection *session, GPtrArray *folders, const char *startup_id,
-                     GAsyncReadyCallback callback, gpointer user_data)
+                     GAppLaunchContext *context, GAsyncReadyCallback callback, gpointer user_data)
 {
   GTask *task = g_task_new(NULL, NULL, callback, user_data);
   Reveal *reveal = g_new0(Reveal, 1);
 
   reveal->uris = make_uris(folders);
+  reveal->context = g_object_ref(context);
   g_task_set_task_data(task, reveal, (GDestroyNotify)reveal_free);
   g_dbus_connection_call(session, FILE_MANAGER_NAME, FILE_MANAGER_PATH, FILE_MANAGER_NAME, "ShowFolders",
                          g_variant_new("(^ass)", reveal->uris, startup_id), G_VARIANT_TYPE_UNIT,

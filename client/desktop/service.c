@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "service.h"
 
+#include <gio/gunixmounts.h>
 #include <malloc.h>
 
 #include "arguments.h"
+#include "mounts.h"
 #include "notify.h"
 #include "reveal.h"
 #include "work.h"
@@ -17,13 +19,15 @@ typedef struct {
   GHashTable *items;         /* path -> Item: what was opened and is attached */
   GHashTable *busy;          /* path -> GQueue of Request*: one deed at a time for each image */
   VdNotifier *notifier;
-  guint running; /* requests not ended yet */
+  GUnixMountMonitor *mounts; /* NULL until it is needed */
+  guint running;             /* requests not ended yet */
   gboolean held;
 } VdDesktop;
 
 typedef struct {
   char *device;
   VirtdiskHandle *handle; /* or NULL; see VdOutcome */
+  gboolean was_mounted;   /* known only where there is a handle */
 } Item;
 
 typedef struct {
@@ -32,7 +36,8 @@ typedef struct {
   VdDeed deed;
   char *path;
   char *startup_id;
-  VirtdiskHandle *handle; /* of the item, while the thread runs; or NULL */
+  GAppLaunchContext *context; /* the screen of who asked, for what has to be started there */
+  VirtdiskHandle *handle;     /* of the item, while the thread runs; or NULL */
 } Request;
 
 static void item_free(Item *item)
@@ -46,6 +51,7 @@ static void request_free(Request *request)
 {
   g_clear_object(&request->line);
   g_clear_object(&request->handle);
+  g_object_unref(request->context);
   g_free(request->path);
   g_free(request->startup_id);
   g_free(request);
@@ -113,6 +119,8 @@ static void on_revealed(GObject *source, GAsyncResult *result, gpointer user_dat
   request_end(request);
 }
 
+static void watch_mounts(VdDesktop *self, Item *item);
+
 static void remember(VdDesktop *self, VdOutcome *outcome)
 {
   Item *item = g_hash_table_lookup(self->items, outcome->path);
@@ -123,6 +131,8 @@ static void remember(VdDesktop *self, VdOutcome *outcome)
   item->device = g_strdup(outcome->device);
   item->handle = g_steal_pointer(&outcome->handle);
   g_hash_table_replace(self->items, g_strdup(outcome->path), item);
+  if (item->handle != NULL)
+    watch_mounts(self, item);
 }
 
 static void on_done(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -138,7 +148,7 @@ static void on_done(GObject *source, GAsyncResult *result, gpointer user_data)
   vd_notifier_say(self->notifier, outcome);
   if (outcome->folders->len > 0)
     vd_reveal_async(g_application_get_dbus_connection(self->application), outcome->folders,
-                    request->startup_id, on_revealed, request);
+                    request->startup_id, request->context, on_revealed, request);
   else
     request_end(request);
 }
@@ -200,6 +210,38 @@ static void on_disk_removed(VirtdiskClient *client, VirtdiskDisk *disk, gpointer
   update_hold(self);
 }
 
+/* TRUE: what was mounted from a disk that our handle keeps attached has all been unmounted. */
+static gboolean has_been_left(Item *item)
+{
+  g_autoptr(GPtrArray) mounts = item->handle != NULL ? vd_mounts_of(item->device, VD_MOUNTS_DISK) : NULL;
+  gboolean left = mounts != NULL && mounts->len == 0 && item->was_mounted;
+
+  item->was_mounted |= mounts != NULL && mounts->len > 0;
+  return left;
+}
+
+/* The service detaches a disk after its last unmount, unless a handle is in the way: ours. */
+static void on_mounts_changed(GUnixMountMonitor *monitor, gpointer user_data)
+{
+  VdDesktop *self = user_data;
+  GHashTableIter iter;
+  gpointer path, item;
+
+  g_hash_table_iter_init(&iter, self->items);
+  while (g_hash_table_iter_next(&iter, &path, &item))
+    if (!g_hash_table_contains(self->busy, path) && has_been_left(item))
+      g_clear_object(&((Item *)item)->handle);
+}
+
+static void watch_mounts(VdDesktop *self, Item *item)
+{
+  if (self->mounts == NULL) {
+    self->mounts = g_unix_mount_monitor_get();
+    g_signal_connect(self->mounts, "mounts-changed", G_CALLBACK(on_mounts_changed), self);
+  }
+  has_been_left(item);
+}
+
 static void fail_unconnected(VdDesktop *self, const GError *error)
 {
   Request *request;
@@ -234,6 +276,22 @@ static void on_connected(GObject *source, GAsyncResult *result, gpointer user_da
     enqueue(self, request);
 }
 
+/* The session bus may have been started before the screen, and we know the environment of the bus. */
+static GAppLaunchContext *make_context(GApplicationCommandLine *line)
+{
+  static const char *const names[] = {"DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_CURRENT_DESKTOP",
+                                      "XDG_DATA_DIRS"};
+  GAppLaunchContext *context = g_app_launch_context_new();
+
+  for (gsize i = 0; line != NULL && i < G_N_ELEMENTS(names); i++) {
+    const char *value = g_application_command_line_getenv(line, names[i]);
+
+    if (value != NULL)
+      g_app_launch_context_setenv(context, names[i], value);
+  }
+  return context;
+}
+
 static void request_new(VdDesktop *self, VdDeed deed, const char *path, GApplicationCommandLine *line)
 {
   Request *request = g_new0(Request, 1);
@@ -241,8 +299,13 @@ static void request_new(VdDesktop *self, VdDeed deed, const char *path, GApplica
 
   if (token == NULL && line != NULL)
     token = g_application_command_line_getenv(line, "DESKTOP_STARTUP_ID");
-  *request = (Request){self,           line != NULL ? g_object_ref(line) : NULL,          deed,
-                       g_strdup(path), g_utf8_make_valid(token != NULL ? token : "", -1), NULL};
+  *request = (Request){self,
+                       line != NULL ? g_object_ref(line) : NULL,
+                       deed,
+                       g_strdup(path),
+                       g_utf8_make_valid(token != NULL ? token : "", -1),
+                       make_context(line),
+                       NULL};
   self->running++;
   update_hold(self);
   if (self->client != NULL) {
@@ -312,6 +375,9 @@ static void desktop_free(gpointer data)
 {
   VdDesktop *self = data;
 
+  if (self->mounts != NULL)
+    g_signal_handlers_disconnect_by_data(self->mounts, self);
+  g_clear_object(&self->mounts);
   g_clear_object(&self->client);
   g_clear_pointer(&self->notifier, vd_notifier_free);
   g_hash_table_unref(self->items);

@@ -150,6 +150,9 @@ static char *wait_until_known(GDBusConnection *bus, const char *device, const ch
     }
     while (!wait->woken && !wait->late)
       g_main_context_iteration(context, TRUE);
+    /* It may write the UUID in another way than we do: mounting tells. */
+    if (wait->late && object != NULL && has_file_system(bus, object, ""))
+      return g_steal_pointer(&object);
     if (wait->late) {
       g_set_error(error, VD_UDISKS_ERROR, VD_UDISKS_UNKNOWN,
                   "UDisks found no file system on %s within %d seconds", device,
