@@ -19,7 +19,7 @@ LOGIND_XML = """<node><interface name="org.freedesktop.login1.Manager">
 <signal name="SessionRemoved"><arg type="s"/><arg type="o"/></signal></interface>
 <interface name="org.freedesktop.login1.Session">
 <property name="Id" type="s" access="read"/><property name="State" type="s" access="read"/>
-<property name="Active" type="b" access="read"/></interface></node>"""
+<property name="Active" type="b" access="read"/><property name="User" type="(uo)" access="read"/></interface></node>"""
 
 
 class Actor:
@@ -157,10 +157,11 @@ class Person(Actor):
 
 
 class Logind(Actor):
-    """As much of systemd-logind as a service needs that binds something to a session. All callers are in one."""
+    """As much of systemd-logind as a service needs that binds something to a session. All callers are in one, that of uid."""
 
-    def __init__(self, address, session="c1"):
+    def __init__(self, address, session="c1", uid=0):
         super().__init__(address)
+        self.uid = uid
         self.session = session
         self.path = f"/org/freedesktop/login1/session/{session}"
 
@@ -184,7 +185,8 @@ class Logind(Actor):
 
     def _on_get(self, _connection, _sender, _path, _interface, name):
         return {"Id": GLib.Variant("s", self.session or ""), "State": GLib.Variant("s", "active"),
-                "Active": GLib.Variant("b", True)}[name]
+                "Active": GLib.Variant("b", True),
+                "User": GLib.Variant("(uo)", (self.uid, f"/org/freedesktop/login1/user/_{self.uid}"))}[name]
 
     def end_session(self):
         ended, self.session = self.session, None

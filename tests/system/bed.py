@@ -302,8 +302,8 @@ class Bed:
     def daemon_log(self):
         return read(self.path("virtdiskd.log")) if os.path.exists(self.path("virtdiskd.log")) else ""
 
-    def logind(self):
-        return self._actor(actors.Logind(BUS_ADDRESS))
+    def logind(self, uid=0):
+        return self._actor(actors.Logind(BUS_ADDRESS, uid=uid))
 
     def person(self):
         """A polkit agent for all clients of this process; see actors.Person."""
