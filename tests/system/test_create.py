@@ -71,6 +71,41 @@ class Create(testbed.TestCase):
         self.assertEqual((size["BlockSize"], size["SectorSize"]), (32 * MIB, 512))
         self.assertEqual(self.info(self.make("c.vhd"), SIZE)["BlockSize"], 2 * MIB)
 
+    def each_combination(self, kind, flags=0, parent=False):
+        """Every block size and sector size that images of this kind may have."""
+        made = []
+        for sector, physical in ((512, 512), (512, 4096), (4096, 4096)):
+            opts = {"physical_sector_size": physical}
+            opts.update({"parent_path": self.make(f"of-{sector}-{physical}.vhdx", 8 * MIB, sector_size=sector, **opts)} if parent
+                        else {"sector_size": sector})
+            for block in (MIB << power for power in range(9)):
+                made.append((f"{kind}-{block >> 20}-{sector}-{physical}.vhdx", block, sector, {**opts, "block_size": block}))
+        opts = {"parent_path": self.make("of.vhd", 8 * MIB)} if parent else {}
+        for block in (MIB // 2, 2 * MIB) if not flags else (0,):
+            made.append((f"{kind}-{block >> 10}K.vhd", block, 512, {**opts, "block_size": block}))
+        for name, block, sector, opts in made:
+            with self.subTest(name):
+                path = self.make(name, 0 if parent else 8 * MIB, flags, **opts)
+                size = self.info(path, SIZE)
+                self.assertEqual((size["VirtualSize"], size["SectorSize"]), (8 * MIB, sector))
+                if not flags:
+                    self.assertEqual(size["BlockSize"], block)
+                self.bed.virtdisk("check", "--quiet", path)
+                # It refuses sectors of 4096 bytes, and children.
+                if sector == 512 and not parent:
+                    self.assert_others_read(path, "vhdx" if name.endswith("x") else "vpc", 8 * MIB)
+                os.unlink(path)
+        self.assertEqual(len(made), 28 if flags else 29)
+
+    def test_every_dynamic_one(self):
+        self.each_combination("dynamic")
+
+    def test_every_fixed_one(self):
+        self.each_combination("fixed", FIXED)
+
+    def test_every_child(self):
+        self.each_combination("child", parent=True)
+
     def test_largest_takes_no_space(self):
         path = self.make("large.vhdx", 64 << 40)
         self.assertEqual(self.info(path, SIZE)["VirtualSize"], 64 << 40)
@@ -127,6 +162,16 @@ class Create(testbed.TestCase):
         os.chmod(foreign, 0o700)
         self.assert_refused("AccessDenied", foreign + "/a.vhdx", 64 * MIB, client=user)
         self.assert_refused("PathNotFound", self.path("missing/a.vhdx"), 64 * MIB)
+
+    def test_read_only_folder(self):
+        folder = self.path("read-only")
+        os.mkdir(folder)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "virtdisk-test", folder], check=True)
+        try:
+            for name in ("a.vhdx", "a.vhd", "a.img"):
+                self.assert_refused("WriteProtect", folder + "/" + name, 64 * MIB)
+        finally:
+            self.bed.wait(lambda: subprocess.run(["umount", folder], check=False).returncode == 0, "the unmount", 10)
 
     def test_parameters(self):
         path, rows = self.path("a.vhdx"), (

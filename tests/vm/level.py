@@ -91,6 +91,7 @@ class Level:
         while left:
             console = os.path.join(self.logs, f"console-{left[0].kernel}-{left[0].name}.log")
             began, started, done = time.monotonic(), [], []
+            self._output.clear()
             try:
                 self.guest().boot(left, lambda event: self.on_event(event, left, started, done, began), console)
                 return
@@ -166,7 +167,7 @@ def main():
     found = []
     for path in scripts.find(guest.HERE):
         if arguments.pattern in os.path.basename(path):
-            found.append(scripts.load(path))
+            found += scripts.load(path)
     try:
         image.check_host()
         if option(level.build, "b_sanitize") not in (None, "none", []):

@@ -10,7 +10,8 @@ MEMORY = 2048  # MiB
 DEADLINE_CEILING = 600  # seconds
 HEADER = re.compile(r"#\s*(deadline|boot|kernel|memory|build)\s*:\s*(.*?)\s*$")
 
-# boot: "shared" or "own"; build: paths below the build directory that the script finds below $VM_BUILD.
+# boot: "shared" or "own"; build: paths below the build directory that the script finds below $VM_BUILD. A script that names several
+# kernels is as many Scripts.
 Script = collections.namedtuple("Script", "name path deadline boot kernel memory build")
 
 
@@ -25,7 +26,7 @@ def number(key, value, ceiling):
 
 
 def parse(path, text):
-    """-> Script. Only the comment at the top counts."""
+    """-> a Script for each kernel. Only the comment at the top counts."""
     found = {}
     for line in text.splitlines():
         if not line.startswith("#"):
@@ -40,12 +41,15 @@ def parse(path, text):
         raise BadHeader("there is no line '# deadline: SECONDS'")
     if found.get("boot", "shared") not in ("shared", "own"):
         raise BadHeader(f"boot: '{found['boot']}' is neither shared nor own")
-    if not re.fullmatch(r"[0-9]+\.[0-9]+", found.get("kernel", KERNEL)):
-        raise BadHeader(f"kernel: '{found['kernel']}' is not a version such as {KERNEL}")
-    return Script(re.sub(r"\.\w+$", "", os.path.basename(path)), path,
-                  number("deadline", found["deadline"], DEADLINE_CEILING), found.get("boot", "shared"),
-                  found.get("kernel", KERNEL), number("memory", found.get("memory", str(MEMORY)), 8192),
-                  tuple(found.get("build", "").split()))
+    kernels = found.get("kernel", KERNEL).split()
+    for kernel in kernels or [""]:
+        if not re.fullmatch(r"[0-9]+\.[0-9]+", kernel):
+            raise BadHeader(f"kernel: '{kernel}' is not a version such as {KERNEL}")
+    script = Script(re.sub(r"\.\w+$", "", os.path.basename(path)), path,
+                    number("deadline", found["deadline"], DEADLINE_CEILING), found.get("boot", "shared"),
+                    kernels[0], number("memory", found.get("memory", str(MEMORY)), 8192),
+                    tuple(found.get("build", "").split()))
+    return [script._replace(kernel=kernel) for kernel in kernels]
 
 
 def load(path):

@@ -24,26 +24,33 @@ def script(name="test-x", deadline=5, boot="shared", kernel=scripts.KERNEL, memo
 class Headers(unittest.TestCase):
     def test_all_lines(self):
         text = "#!/bin/bash\n# deadline: 60\n# boot: own\n# kernel: 7.2\n# memory: 4096\n# build: a/b  c\n"
-        self.assertEqual(scripts.parse("/a/test-x.sh", text), scripts.Script("test-x", "/a/test-x.sh", 60, "own", "7.2", 4096, ("a/b", "c")))
+        self.assertEqual(scripts.parse("/a/test-x.sh", text),
+                         [scripts.Script("test-x", "/a/test-x.sh", 60, "own", "7.2", 4096, ("a/b", "c"))])
+
+    def test_several_kernels(self):
+        found = scripts.parse("/a/test-x.sh", "# deadline: 60\n# kernel: 6.12 7.2\n")
+        self.assertEqual([each.kernel for each in found], ["6.12", "7.2"])
+        self.assertEqual(found[0], found[1]._replace(kernel="6.12"))
 
     def test_defaults(self):
-        found = scripts.parse("/a/test-x.py", "#!/usr/bin/python3\n# What it shows: this.\n# deadline: 1\n")
+        found, = scripts.parse("/a/test-x.py", "#!/usr/bin/python3\n# What it shows: this.\n# deadline: 1\n")
         self.assertEqual(found, scripts.Script("test-x", "/a/test-x.py", 1, "shared", scripts.KERNEL, scripts.MEMORY, ()))
 
     def test_only_the_comment_at_the_top_counts(self):
-        found = scripts.parse("/a/test-x.sh", "#!/bin/bash\n# deadline: 2\ntrue\n# boot: own\n")
+        found, = scripts.parse("/a/test-x.sh", "#!/bin/bash\n# deadline: 2\ntrue\n# boot: own\n")
         self.assertEqual(found.boot, "shared")
 
     def test_what_cannot_be_understood(self):
         for lines, named in (("", "deadline"), ("# deadline: soon", "deadline"), ("# deadline: 0", "deadline"),
                              (f"# deadline: {scripts.DEADLINE_CEILING + 1}", "deadline"), ("# deadline: 1\n# deadline: 2", "twice"),
                              ("# deadline: 1\n# boot: alone", "boot"), ("# deadline: 1\n# kernel: new", "kernel"),
+                             ("# deadline: 1\n# kernel: 6.12, 7.2", "kernel"),
                              ("# deadline: 1\n# memory: 2G", "memory")):
             with self.subTest(lines), self.assertRaisesRegex(scripts.BadHeader, named):
                 scripts.parse("/a/test-x.sh", f"#!/bin/bash\n{lines}\n")
 
     def test_those_of_the_level(self):
-        found = [scripts.load(path) for path in scripts.find(guest.HERE)]
+        found = [each for path in scripts.find(guest.HERE) for each in scripts.load(path)]
         self.assertTrue(found)
         for each in found:
             self.assertTrue(os.access(each.path, os.X_OK), f"{each.path} is not executable")
