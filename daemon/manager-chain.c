@@ -118,6 +118,24 @@ static GError *error_in_parent(GError *error, const char *parent)
   return told;
 }
 
+GError *vd_manager_parent_error(GError *error)
+{
+  VirtdiskError code = VIRTDISK_ERROR_VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT;
+  GError *told;
+
+  if (is_ours(error) || g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION) ||
+      g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_WORKER_LOST))
+    return error;
+  if (g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_NOT_FOUND) ||
+      g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_PATH_NOT_FOUND))
+    code = VIRTDISK_ERROR_VHD_PARENT_VHD_NOT_FOUND;
+  else if (g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED))
+    code = VIRTDISK_ERROR_VHD_PARENT_VHD_ACCESS_DENIED;
+  told = g_error_new(VIRTDISK_ERROR, (gint)code, "parent: %s", error->message);
+  g_error_free(error);
+  return told;
+}
+
 static GError *error_not_found(const Search *search)
 {
   g_autoptr(GPtrArray) places = vd_chain_places(child_facts(search));

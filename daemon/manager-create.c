@@ -310,34 +310,9 @@ static void find_source(GTask *owned)
 
 /* The parent */
 
-/* Takes error; what was wrong with the file that the caller named. */
 static void fail_parent(GTask *owned, GError *error)
 {
-  GError *told = error;
-  VirtdiskError code = VIRTDISK_ERROR_VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT;
-
-  switch (error->code) {
-  case VIRTDISK_ERROR_FILE_NOT_FOUND:
-  case VIRTDISK_ERROR_PATH_NOT_FOUND:
-    code = VIRTDISK_ERROR_VHD_PARENT_VHD_NOT_FOUND;
-    break;
-  case VIRTDISK_ERROR_ACCESS_DENIED:
-    code = VIRTDISK_ERROR_VHD_PARENT_VHD_ACCESS_DENIED;
-    break;
-  case VIRTDISK_ERROR_OPERATION_ABORTED:
-  case VIRTDISK_ERROR_NO_RESOURCES:
-  case VIRTDISK_ERROR_LIMIT_EXCEEDED:
-  case VIRTDISK_ERROR_SHARING_VIOLATION:
-    code = (VirtdiskError)error->code;
-    break;
-  default:
-    break;
-  }
-  if (code != (VirtdiskError)error->code) {
-    told = g_error_new(VIRTDISK_ERROR, (gint)code, "parent: %s", error->message);
-    g_error_free(error);
-  }
-  fail(owned, told);
+  fail(owned, vd_manager_parent_error(error));
 }
 
 static void on_parent_looked_into(GObject *source, GAsyncResult *result, gpointer user_data)

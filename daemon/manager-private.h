@@ -55,6 +55,8 @@ gboolean vd_manager_may_use(VdManager *self, const VdImage *image, gboolean writ
 /* Not even for looking at it: it is to become the image of a disk. */
 gboolean vd_manager_is_no_mirror(VdManager *self, const VdImage *image, GError **error);
 gboolean vd_manager_may_be_parent(VdManager *self, const VdImage *image, gboolean write, GError **error);
+/* Takes error: what was wrong with the file that the caller named as parent (transfer full). */
+GError *vd_manager_parent_error(GError *error);
 
 /* The ancestors of parent, as far as they can be found. Errors: VHD_DIFFERENCING_CHAIN_CYCLE_DETECTED (child
  * is one of them). */

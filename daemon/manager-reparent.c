@@ -22,33 +22,6 @@ static void step_on(Step *step, GError *error)
   own->next(own->task, error);
 }
 
-/* Takes error: what was wrong with the file that the caller named. */
-static GError *error_in_parent(GError *error)
-{
-  VirtdiskError code = VIRTDISK_ERROR_VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT;
-  GError *told;
-
-  switch (error->code) {
-  case VIRTDISK_ERROR_FILE_NOT_FOUND:
-  case VIRTDISK_ERROR_PATH_NOT_FOUND:
-    code = VIRTDISK_ERROR_VHD_PARENT_VHD_NOT_FOUND;
-    break;
-  case VIRTDISK_ERROR_ACCESS_DENIED:
-    code = VIRTDISK_ERROR_VHD_PARENT_VHD_ACCESS_DENIED;
-    break;
-  case VIRTDISK_ERROR_OPERATION_ABORTED:
-  case VIRTDISK_ERROR_NO_RESOURCES:
-  case VIRTDISK_ERROR_LIMIT_EXCEEDED:
-  case VIRTDISK_ERROR_SHARING_VIOLATION:
-    return error;
-  default:
-    break;
-  }
-  told = g_error_new(VIRTDISK_ERROR, (gint)code, "parent: %s", error->message);
-  g_error_free(error);
-  return told;
-}
-
 static gboolean fill_place(Operate *o, const char *parent_path, GError **error)
 {
   g_autofree char *folder = g_path_get_dirname(o->child->path);
@@ -118,7 +91,7 @@ static void on_parent_looked_into(GObject *source, GAsyncResult *result, gpointe
 
   o->parent_facts = vd_worker_probe_finish(o->manager->worker, result, &error);
   if (o->parent_facts == NULL)
-    step_on(step, error_in_parent(error));
+    step_on(step, vd_manager_parent_error(error));
   else if (!fits(o, &error))
     step_on(step, error);
   else
@@ -150,7 +123,7 @@ static void on_parent_found(GObject *source, GAsyncResult *result, gpointer user
 
   o->parent = vd_manager_find_finish(o->manager, result, &error);
   if (o->parent == NULL) {
-    step_on(step, error_in_parent(error));
+    step_on(step, vd_manager_parent_error(error));
   } else if (is_descendant(o, o->parent)) {
     step_on(step, g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_DIFFERENCING_CHAIN_CYCLE_DETECTED,
                               "%s would be its own ancestor", o->parent->display));

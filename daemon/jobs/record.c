@@ -20,19 +20,14 @@ typedef struct {
   VdJobRecord record;
 } Document;
 
-#define MEMBER(key, type, name)                                                                              \
-  {                                                                                                          \
-    key, VD_FIELD_##type, offsetof(Document, name)                                                           \
-  }
-
 static const VdField fields[] = {
-    MEMBER("Version", U32, version),
-    MEMBER("Id", BYTES, record.id),
-    MEMBER("Operation", U32, record.operation),
-    MEMBER("Path", BYTES, record.path),
-    MEMBER("Uid", U32, record.uid),
-    MEMBER("Detached", BOOLEAN, record.detached),
-    MEMBER("Started", S64, record.started),
+    VD_FIELD("Version", U32, Document, version),
+    VD_FIELD("Id", BYTES, Document, record.id),
+    VD_FIELD("Operation", U32, Document, record.operation),
+    VD_FIELD("Path", BYTES, Document, record.path),
+    VD_FIELD("Uid", U32, Document, record.uid),
+    VD_FIELD("Detached", BOOLEAN, Document, record.detached),
+    VD_FIELD("Started", S64, Document, record.started),
 };
 
 static void record_free(gpointer data)

@@ -24,28 +24,23 @@ typedef struct {
   VdBootRecord record;
 } Document;
 
-#define MEMBER(key, type, name)                                                                              \
-  {                                                                                                          \
-    key, VD_FIELD_##type, offsetof(Document, name)                                                           \
-  }
-
 static const VdField fields[] = {
-    MEMBER("Version", U32, version),
-    MEMBER("Path", BYTES, record.path),
-    MEMBER("Uid", U32, record.uid),
-    MEMBER("ImageUid", U32, record.image_uid),
-    MEMBER("DeviceId", U32, record.device_id),
-    MEMBER("OpenFlags", U32, record.open_flags),
-    MEMBER("AttachFlags", U32, record.attach_flags),
-    MEMBER("ReadOnly", BOOLEAN, record.read_only),
-    MEMBER("DetachOnUnmount", BOOLEAN, record.detach_on_unmount),
-    MEMBER("SectorSize", U32, record.sector_size),
-    MEMBER("PartitionScan", S32, record.partition_scan),
-    MEMBER("RestrictedOffset", U64, record.restricted_offset),
-    MEMBER("RestrictedLength", U64, record.restricted_length),
-    MEMBER("NodeUid", U32, record.node_uid),
-    MEMBER("NodeGid", U32, record.node_gid),
-    MEMBER("NodeMode", S64, record.node_mode),
+    VD_FIELD("Version", U32, Document, version),
+    VD_FIELD("Path", BYTES, Document, record.path),
+    VD_FIELD("Uid", U32, Document, record.uid),
+    VD_FIELD("ImageUid", U32, Document, record.image_uid),
+    VD_FIELD("DeviceId", U32, Document, record.device_id),
+    VD_FIELD("OpenFlags", U32, Document, record.open_flags),
+    VD_FIELD("AttachFlags", U32, Document, record.attach_flags),
+    VD_FIELD("ReadOnly", BOOLEAN, Document, record.read_only),
+    VD_FIELD("DetachOnUnmount", BOOLEAN, Document, record.detach_on_unmount),
+    VD_FIELD("SectorSize", U32, Document, record.sector_size),
+    VD_FIELD("PartitionScan", S32, Document, record.partition_scan),
+    VD_FIELD("RestrictedOffset", U64, Document, record.restricted_offset),
+    VD_FIELD("RestrictedLength", U64, Document, record.restricted_length),
+    VD_FIELD("NodeUid", U32, Document, record.node_uid),
+    VD_FIELD("NodeGid", U32, Document, record.node_gid),
+    VD_FIELD("NodeMode", S64, Document, record.node_mode),
 };
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdBootRecord, vd_boot_record_free)

@@ -20,6 +20,12 @@ typedef struct {
   gsize offset; /* of the member */
 } VdField;
 
+/* A row of a table: the member of a structure, as one of VD_FIELD_*. */
+#define VD_FIELD(key, type, structure, member)                                                               \
+  {                                                                                                          \
+    key, VD_FIELD_##type, offsetof(structure, member)                                                        \
+  }
+
 /* Any bytes but NUL as ASCII without white space or backslashes, and back (NULL if that cannot be).
  * (transfer full) */
 char *vd_bytes_to_text(const char *bytes);

@@ -31,60 +31,55 @@ typedef struct {
 } Header;
 
 static const VdField header_fields[] = {
-    {"Version", VD_FIELD_U32, offsetof(Header, version)},
-    {"FactsSize", VD_FIELD_U32, offsetof(Header, facts_size)},
-    {"Handles", VD_FIELD_U32, offsetof(Header, n_handles)},
-    {"Parents", VD_FIELD_U32, offsetof(Header, n_parents)},
+    VD_FIELD("Version", U32, Header, version),
+    VD_FIELD("FactsSize", U32, Header, facts_size),
+    VD_FIELD("Handles", U32, Header, n_handles),
+    VD_FIELD("Parents", U32, Header, n_parents),
 };
 
-#define MEMBER(key, type, name)                                                                              \
-  {                                                                                                          \
-    key, VD_FIELD_##type, offsetof(VdRunRecord, name)                                                        \
-  }
-
 static const VdField fields[] = {
-    MEMBER("Phase", U32, phase),
-    MEMBER("Path", BYTES, path),
-    MEMBER("OriginUrl", OPTIONAL_BYTES, origin_url),
-    MEMBER("ImageDev", U64, image_dev),
-    MEMBER("ImageIno", U64, image_ino),
-    MEMBER("ImageUid", U32, image_uid),
-    MEMBER("Remote", BOOLEAN, remote),
-    MEMBER("PhysicalSize", U64, physical_size),
-    MEMBER("MirrorPath", OPTIONAL_BYTES, mirror_path),
-    MEMBER("MirrorDev", U64, mirror_dev),
-    MEMBER("MirrorIno", U64, mirror_ino),
-    MEMBER("MirrorUid", U32, mirror_uid),
-    MEMBER("Device", OPTIONAL_BYTES, device),
-    MEMBER("Diskseq", U64, diskseq),
-    MEMBER("Lifetime", OPTIONAL_BYTES, lifetime),
-    MEMBER("Session", OPTIONAL_BYTES, session),
-    MEMBER("DetachOnUnmount", BOOLEAN, detach_on_unmount),
-    MEMBER("WasMounted", BOOLEAN, was_mounted),
-    MEMBER("OpenFlags", U32, open_flags),
-    MEMBER("AttachFlags", U32, attach_flags),
-    MEMBER("OpenedReadOnly", BOOLEAN, opened_read_only),
-    MEMBER("Settled", BOOLEAN, settled),
-    MEMBER("AttachedAt", U64, attached_at),
-    MEMBER("Uid", U32, uid),
-    MEMBER("Gid", U32, gid),
-    MEMBER("Pid", S32, pid),
-    MEMBER("BusName", OPTIONAL_BYTES, bus_name),
-    MEMBER("BusId", OPTIONAL_BYTES, bus_id),
+    VD_FIELD("Phase", U32, VdRunRecord, phase),
+    VD_FIELD("Path", BYTES, VdRunRecord, path),
+    VD_FIELD("OriginUrl", OPTIONAL_BYTES, VdRunRecord, origin_url),
+    VD_FIELD("ImageDev", U64, VdRunRecord, image_dev),
+    VD_FIELD("ImageIno", U64, VdRunRecord, image_ino),
+    VD_FIELD("ImageUid", U32, VdRunRecord, image_uid),
+    VD_FIELD("Remote", BOOLEAN, VdRunRecord, remote),
+    VD_FIELD("PhysicalSize", U64, VdRunRecord, physical_size),
+    VD_FIELD("MirrorPath", OPTIONAL_BYTES, VdRunRecord, mirror_path),
+    VD_FIELD("MirrorDev", U64, VdRunRecord, mirror_dev),
+    VD_FIELD("MirrorIno", U64, VdRunRecord, mirror_ino),
+    VD_FIELD("MirrorUid", U32, VdRunRecord, mirror_uid),
+    VD_FIELD("Device", OPTIONAL_BYTES, VdRunRecord, device),
+    VD_FIELD("Diskseq", U64, VdRunRecord, diskseq),
+    VD_FIELD("Lifetime", OPTIONAL_BYTES, VdRunRecord, lifetime),
+    VD_FIELD("Session", OPTIONAL_BYTES, VdRunRecord, session),
+    VD_FIELD("DetachOnUnmount", BOOLEAN, VdRunRecord, detach_on_unmount),
+    VD_FIELD("WasMounted", BOOLEAN, VdRunRecord, was_mounted),
+    VD_FIELD("OpenFlags", U32, VdRunRecord, open_flags),
+    VD_FIELD("AttachFlags", U32, VdRunRecord, attach_flags),
+    VD_FIELD("OpenedReadOnly", BOOLEAN, VdRunRecord, opened_read_only),
+    VD_FIELD("Settled", BOOLEAN, VdRunRecord, settled),
+    VD_FIELD("AttachedAt", U64, VdRunRecord, attached_at),
+    VD_FIELD("Uid", U32, VdRunRecord, uid),
+    VD_FIELD("Gid", U32, VdRunRecord, gid),
+    VD_FIELD("Pid", S32, VdRunRecord, pid),
+    VD_FIELD("BusName", OPTIONAL_BYTES, VdRunRecord, bus_name),
+    VD_FIELD("BusId", OPTIONAL_BYTES, VdRunRecord, bus_id),
 };
 
 static const VdField handle_fields[] = {
-    {"Id", VD_FIELD_BYTES, offsetof(VdRunHandle, id)},
-    {"Version", VD_FIELD_U32, offsetof(VdRunHandle, version)},
-    {"Rights", VD_FIELD_U32, offsetof(VdRunHandle, rights)},
-    {"Attacher", VD_FIELD_BOOLEAN, offsetof(VdRunHandle, attacher)},
+    VD_FIELD("Id", BYTES, VdRunHandle, id),
+    VD_FIELD("Version", U32, VdRunHandle, version),
+    VD_FIELD("Rights", U32, VdRunHandle, rights),
+    VD_FIELD("Attacher", BOOLEAN, VdRunHandle, attacher),
 };
 
 static const VdField parent_fields[] = {
-    {"Path", VD_FIELD_BYTES, offsetof(VdRunParent, path)},
-    {"Dev", VD_FIELD_U64, offsetof(VdRunParent, dev)},
-    {"Ino", VD_FIELD_U64, offsetof(VdRunParent, ino)},
-    {"Write", VD_FIELD_BOOLEAN, offsetof(VdRunParent, write)},
+    VD_FIELD("Path", BYTES, VdRunParent, path),
+    VD_FIELD("Dev", U64, VdRunParent, dev),
+    VD_FIELD("Ino", U64, VdRunParent, ino),
+    VD_FIELD("Write", BOOLEAN, VdRunParent, write),
 };
 
 static void run_handle_free(VdRunHandle *self)
