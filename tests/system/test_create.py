@@ -163,16 +163,6 @@ class Create(testbed.TestCase):
         self.assert_refused("AccessDenied", foreign + "/a.vhdx", 64 * MIB, client=user)
         self.assert_refused("PathNotFound", self.path("missing/a.vhdx"), 64 * MIB)
 
-    def test_read_only_folder(self):
-        folder = self.path("read-only")
-        os.mkdir(folder)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "virtdisk-test", folder], check=True)
-        try:
-            for name in ("a.vhdx", "a.vhd", "a.img"):
-                self.assert_refused("WriteProtect", folder + "/" + name, 64 * MIB)
-        finally:
-            self.bed.wait(lambda: subprocess.run(["umount", folder], check=False).returncode == 0, "the unmount", 10)
-
     def test_parameters(self):
         path, rows = self.path("a.vhdx"), (
             ("InvalidParameter", 0, {}), ("InvalidParameter", 3 * MIB - 512, {}),
