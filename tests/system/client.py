@@ -170,6 +170,12 @@ class Client:
     def merge(self, handle, flags=0, **opts):
         return self.operate(handle, "MergeVirtualDisk", "u", flags, **opts)
 
+    def mirror(self, handle, path, flags=0, **opts):
+        return self.operate(handle, "MirrorVirtualDisk", "usu", 1, path, flags, **opts)
+
+    def break_mirror(self, handle, **how):
+        self.operate(handle, "BreakMirrorVirtualDisk", "u", 0, **how)
+
     def set_info(self, handle, version, **info):
         """set_info(handle, 2, UniqueIdentifier="..."): strings and numbers"""
         values = {key: GLib.Variant("s" if isinstance(value, str) else "u", value) for key, value in info.items()}

@@ -17,6 +17,7 @@ ATTACH_RO, ATTACH_RW, DETACH, GET_INFO, METAOPS = 0x10000, 0x20000, 0x40000, 0x8
 READ = ATTACH_RO | DETACH | GET_INFO
 READ_ONLY, FIXED, NO_PARENTS, CUSTOM_DIFF_CHAIN = 1, 1, 1, 0x10
 LEAKS = 8  # exit status of "check": space that a killed worker had made ready belongs to nothing, which harms nobody
+KERNEL_SENDS_AGAIN = (6, 9)  # FUSE requests that a worker left unanswered
 IO_DEADLINE = 30  # seconds for one read or write, also when a worker is replaced meanwhile
 HOST_MOUNTS = "VIRTDISK_TEST_HOST_MOUNTS"
 
@@ -38,6 +39,10 @@ try:
 except OSError as error:
     sys.exit(error.errno)
 """
+
+
+def kernel():
+    return tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
 
 
 def keep_host_mounts():
