@@ -21,7 +21,7 @@ from testbed import HANDLE, options
 
 BLOCKS, BLOCK = 40, 2 * MIB
 SIZE = BLOCKS * BLOCK
-KILLS = 50
+KILLS = 30
 NO_ZERO_SCAN, NO_BLOCK_MOVES = 1, 2
 BASE, CHILD = "base", "child"
 
