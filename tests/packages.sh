@@ -95,18 +95,18 @@ virtdisk create --quiet --size=64M "$work/disk.vhdx"
 device=$(virtdisk attach --route=fuse "$work/disk.vhdx")
 mkfs.ext4 -q "$device"
 mkdir "$work/mnt"
-mount -t virtdisk "$work/disk.vhdx" "$work/mnt"
+mount -t virtdisk -o partition=0 "$work/disk.vhdx" "$work/mnt"
 
 vd_say "--- upgrade, while $device is written to"
 (while [ ! -e "$work/enough" ]; do dd if=/dev/urandom of="$work/mnt/file" bs=64k count=64 conv=fsync status=none || exit 1; done) &
 writer=$!
-worker=$(pgrep -f 'virtdisk-worker.*--serve')
+worker=$(vd_pid_of virtdisk-worker)
 apt-get install -y -qq --no-install-recommends "$work"/next/*.deb >/dev/null
 [ -z "$(dpkg --verify "${names[@]}")" ] || vd_die "files differ from the packages"
 vd_stop "$work/virtdiskd.pid" virtdiskd
 start_service
 [ "$(virtdisk list --json | grep -c "$device\"")" -ge 1 ] || vd_die "the new service does not know $device"
-[ "$(pgrep -f 'virtdisk-worker.*--serve')" = "$worker" ] || vd_die "the worker is another"
+[ "$(cat "/proc/$worker/comm" 2>/dev/null)" = virtdisk-worker ] || vd_die "the worker has ended"
 touch "$work/enough"
 wait "$writer" || vd_die "writing failed during the upgrade"
 sha256sum "$work/mnt/file" >"$work/sum"
