@@ -30,12 +30,19 @@ work=$(mktemp -d /var/tmp/packages-test.XXXXXX)
 started=$work/started
 names=()
 
+# Its root directory is its own.
+serving_worker() { grep -lx virtdisk-worker /proc/[0-9]*/comm 2>/dev/null | head -n 1 | cut -d/ -f3; }
+
 clean_up() {
+  touch "$work/enough"
+  wait || true
+  ! mountpoint -q "$work/mnt" || umount "$work/mnt" || true
   vd_stop "$work/virtdiskd.pid" virtdiskd
   vd_stop "$started/polkitd.pid" polkitd
   vd_stop "$started/dbus-daemon.pid" dbus-daemon
   rm -rf "$work"
 }
+trap 'echo "failed: line $LINENO: $BASH_COMMAND" >&2' ERR
 trap clean_up EXIT
 
 # What a machine consists of, without what apt and its servers write for themselves.
@@ -100,7 +107,8 @@ mount -t virtdisk -o partition=0 "$work/disk.vhdx" "$work/mnt"
 vd_say "--- upgrade, while $device is written to"
 (while [ ! -e "$work/enough" ]; do dd if=/dev/urandom of="$work/mnt/file" bs=64k count=64 conv=fsync status=none || exit 1; done) &
 writer=$!
-worker=$(vd_pid_of virtdisk-worker)
+worker=$(serving_worker)
+[ -n "$worker" ] || vd_die "nobody serves $device"
 apt-get install -y -qq --no-install-recommends "$work"/next/*.deb >/dev/null
 [ -z "$(dpkg --verify "${names[@]}")" ] || vd_die "files differ from the packages"
 vd_stop "$work/virtdiskd.pid" virtdiskd
