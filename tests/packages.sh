@@ -28,14 +28,14 @@ vd_have apt-get || vd_die "needs a Debian"
 export DEBIAN_FRONTEND=noninteractive
 work=$(mktemp -d /var/tmp/packages-test.XXXXXX)
 started=$work/started
-names=()
+names=() writer=''
 
 # Its root directory is its own.
 serving_worker() { grep -lx virtdisk-worker /proc/[0-9]*/comm 2>/dev/null | head -n 1 | cut -d/ -f3; }
 
 clean_up() {
   touch "$work/enough"
-  wait || true
+  [ -z "$writer" ] || wait "$writer" || true
   ! mountpoint -q "$work/mnt" || umount "$work/mnt" || true
   vd_stop "$work/virtdiskd.pid" virtdiskd
   vd_stop "$started/polkitd.pid" polkitd
