@@ -60,18 +60,20 @@ static int open_image(const char *path, VdDeed deed, GError **error)
   return -1;
 }
 
+/* For reading as it suits every format: an ISO image knows no parameters of version 2. */
 static VirtdiskHandle *open_handle(VirtdiskClient *client, const char *path, VdDeed deed, GError **error)
 {
   g_autoptr(VirtdiskOpenParameters) parameters = virtdisk_open_parameters_new();
+  gboolean writable = deed == VD_DEED_OPEN_WRITABLE;
   int fd = open_image(path, deed, error);
   VirtdiskHandle *handle;
 
   if (fd < 0)
     return NULL;
-  virtdisk_open_parameters_set_version(parameters, 2);
-  virtdisk_open_parameters_set_read_only(parameters, deed == VD_DEED_OPEN);
-  handle = virtdisk_client_open_virtual_disk_fd(client, fd, path, VIRTDISK_ACCESS_NONE, VIRTDISK_OPEN_NONE,
-                                                parameters, NULL, error);
+  virtdisk_open_parameters_set_version(parameters, writable ? 2 : 1);
+  handle = virtdisk_client_open_virtual_disk_fd(client, fd, path,
+                                                writable ? VIRTDISK_ACCESS_NONE : VIRTDISK_ACCESS_READ,
+                                                VIRTDISK_OPEN_NONE, parameters, NULL, error);
   close(fd);
   return handle;
 }
