@@ -208,7 +208,7 @@ class Guest:
     @contextlib.contextmanager
     def prepared(self, scripts):
         """Everything but QEMU itself: one at a time on this machine, for two make each other late."""
-        root, kernel = image.root(), image.kernel(scripts[0].kernel)
+        root, kernel = image.root(scripts[0].image), image.kernel(scripts[0].kernel)
         with contextlib.ExitStack() as stack:
             stack.enter_context(cache.locked(shutil.which(QEMU), lambda: self.say("waiting for another guest to end")))
             for old in glob.glob(os.path.join(self.logs, "guest.*")):  # of one that was killed

@@ -17,7 +17,7 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 ROOT_SIZE = "6G"  # sparse
 ROOM = 2 << 30  # bytes that a build needs at most for a while
-DEADLINE = 600  # seconds, for each program that builds
+DEADLINE = 1800  # seconds, for each program that builds
 TOOLS = ("qemu-system-x86_64", "mmdebstrap", "busybox", "cpio", "kmod", "depmod", "mkfs.ext4", "apt-get", "dpkg")
 # What a kernel may have as modules and the guest needs before it has its root.
 EARLY_MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "ext4")
@@ -140,16 +140,29 @@ def packages(text):
     return [line for line in lines if not line.startswith("?")], [line[1:] for line in lines if line.startswith("?")]
 
 
-def root_key():
-    return cache.key(codename(), platform.machine(), *cache.contents(os.path.join(HERE, "packages"), os.path.realpath(__file__)))
+def package_lists(variant):
+    """The desktop's has all that the base has."""
+    return [os.path.join(HERE, name) for name in ("packages", "packages.desktop")[:1 if variant == "base" else 2]]
 
 
-def build_root(folder):
+def root_key(variant):
+    return cache.key(codename(), platform.machine(), *cache.contents(*package_lists(variant), os.path.realpath(__file__)))
+
+
+def listed(variant):
+    """packages() of all lists of this variant."""
+    needed, wished = [], []
+    for text in cache.contents(*package_lists(variant)):
+        for all_of_them, these in zip((needed, wished), packages(text.decode())):
+            all_of_them += these
+    return needed, wished
+
+
+def build_root(folder, variant):
     check_build(folder)
     scratch = os.path.join(folder, "scratch")
     _, lines = host_sources(scratch)
-    with open(os.path.join(HERE, "packages")) as file:
-        needed, wished = packages(file.read())
+    needed, wished = listed(variant)
     have = Apt(os.path.join(scratch, "release"), lines).names()
     settings, tree = os.path.join(scratch, "apt.conf"), os.path.join(scratch, "root")
     with open(settings, "w") as file:
@@ -165,10 +178,10 @@ def build_root(folder):
     shutil.rmtree(scratch)
 
 
-def root():
-    """The path of the guest's root image."""
-    name = root_key()
-    found = cache.find("root", name) or cache.make("root", name, build_root)
+def root(variant="base"):
+    """The path of the root image of that variant: "base", or "desktop"."""
+    kind, name = ("root" if variant == "base" else variant), root_key(variant)
+    found = cache.find(kind, name) or cache.make(kind, name, lambda folder: build_root(folder, variant))
     return os.path.join(found, "root.img")
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The vm level: installs a build into a folder, runs scripts in as few boots as they allow, and says how each went."""
 import argparse
+import base64
 import json
 import os
 import shutil
@@ -125,9 +126,18 @@ class Level:
             self._output[event["test"]] = (kept + event["text"])[-OUTPUT_CEILING:]
             if self.live:
                 print(event["text"], end="", flush=True)
+        elif kind == "file":
+            self.keep(event)
         elif kind == "end":
             done.append(event["test"])
             self.finish(next(script for script in boot if script.name == event["test"]), event)
+
+    def keep(self, event):
+        """A file that a test left in $VM_KEEP."""
+        folder = os.path.join(self.logs, event["test"])
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, os.path.basename(event["name"])), "wb") as file:
+            file.write(base64.b64decode(event["data"]))
 
     def finish(self, script, event):
         output = self._output.get(script.name, "")

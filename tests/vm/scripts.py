@@ -8,11 +8,12 @@ import re
 KERNEL = "6.12"  # where a script does not name another
 MEMORY = 2048  # MiB
 DEADLINE_CEILING = 600  # seconds
-HEADER = re.compile(r"#\s*(deadline|boot|kernel|memory|build)\s*:\s*(.*?)\s*$")
+IMAGES = ("base", "desktop")
+HEADER = re.compile(r"#\s*(deadline|boot|image|kernel|memory|build)\s*:\s*(.*?)\s*$")
 
 # boot: "shared" or "own"; build: paths below the build directory that the script finds below $VM_BUILD. A script that names several
 # kernels is as many Scripts.
-Script = collections.namedtuple("Script", "name path deadline boot kernel memory build")
+Script = collections.namedtuple("Script", "name path deadline boot kernel memory build image", defaults=("base",))
 
 
 class BadHeader(ValueError):
@@ -41,6 +42,8 @@ def parse(path, text):
         raise BadHeader("there is no line '# deadline: SECONDS'")
     if found.get("boot", "shared") not in ("shared", "own"):
         raise BadHeader(f"boot: '{found['boot']}' is neither shared nor own")
+    if found.get("image", IMAGES[0]) not in IMAGES:
+        raise BadHeader(f"image: '{found['image']}' is none of {', '.join(IMAGES)}")
     kernels = found.get("kernel", KERNEL).split()
     for kernel in kernels or [""]:
         if not re.fullmatch(r"[0-9]+\.[0-9]+", kernel):
@@ -48,7 +51,7 @@ def parse(path, text):
     script = Script(re.sub(r"\.\w+$", "", os.path.basename(path)), path,
                     number("deadline", found["deadline"], DEADLINE_CEILING), found.get("boot", "shared"),
                     kernels[0], number("memory", found.get("memory", str(MEMORY)), 8192),
-                    tuple(found.get("build", "").split()))
+                    tuple(found.get("build", "").split()), found.get("image", IMAGES[0]))
     return [script._replace(kernel=kernel) for kernel in kernels]
 
 
@@ -67,11 +70,11 @@ def find(folder):
 
 
 def boots(scripts):
-    """Which scripts run in which boot: those that share a kernel, and a memory size, share one unless they ask not to."""
+    """Which scripts run in which boot: those that share a kernel, an image and a memory size share one unless they ask not to."""
     shared, own = {}, []
     for script in scripts:
         if script.boot == "own":
             own.append([script])
         else:
-            shared.setdefault((script.kernel, script.memory), []).append(script)
+            shared.setdefault((script.kernel, script.image, script.memory), []).append(script)
     return [*(shared[key] for key in sorted(shared)), *own]

@@ -17,15 +17,15 @@ import scripts  # noqa: E402
 import tap  # noqa: E402
 
 
-def script(name="test-x", deadline=5, boot="shared", kernel=scripts.KERNEL, memory=scripts.MEMORY, build=()):
-    return scripts.Script(name, f"/nowhere/{name}.sh", deadline, boot, kernel, memory, build)
+def script(name="test-x", deadline=5, boot="shared", kernel=scripts.KERNEL, memory=scripts.MEMORY, build=(), image_name="base"):
+    return scripts.Script(name, f"/nowhere/{name}.sh", deadline, boot, kernel, memory, build, image_name)
 
 
 class Headers(unittest.TestCase):
     def test_all_lines(self):
-        text = "#!/bin/bash\n# deadline: 60\n# boot: own\n# kernel: 7.2\n# memory: 4096\n# build: a/b  c\n"
+        text = "#!/bin/bash\n# deadline: 60\n# boot: own\n# kernel: 7.2\n# memory: 4096\n# build: a/b  c\n# image: desktop\n"
         self.assertEqual(scripts.parse("/a/test-x.sh", text),
-                         [scripts.Script("test-x", "/a/test-x.sh", 60, "own", "7.2", 4096, ("a/b", "c"))])
+                         [scripts.Script("test-x", "/a/test-x.sh", 60, "own", "7.2", 4096, ("a/b", "c"), "desktop")])
 
     def test_several_kernels(self):
         found = scripts.parse("/a/test-x.sh", "# deadline: 60\n# kernel: 6.12 7.2\n")
@@ -34,7 +34,7 @@ class Headers(unittest.TestCase):
 
     def test_defaults(self):
         found, = scripts.parse("/a/test-x.py", "#!/usr/bin/python3\n# What it shows: this.\n# deadline: 1\n")
-        self.assertEqual(found, scripts.Script("test-x", "/a/test-x.py", 1, "shared", scripts.KERNEL, scripts.MEMORY, ()))
+        self.assertEqual(found, scripts.Script("test-x", "/a/test-x.py", 1, "shared", scripts.KERNEL, scripts.MEMORY, (), "base"))
 
     def test_only_the_comment_at_the_top_counts(self):
         found, = scripts.parse("/a/test-x.sh", "#!/bin/bash\n# deadline: 2\ntrue\n# boot: own\n")
@@ -45,7 +45,8 @@ class Headers(unittest.TestCase):
                              (f"# deadline: {scripts.DEADLINE_CEILING + 1}", "deadline"), ("# deadline: 1\n# deadline: 2", "twice"),
                              ("# deadline: 1\n# boot: alone", "boot"), ("# deadline: 1\n# kernel: new", "kernel"),
                              ("# deadline: 1\n# kernel: 6.12, 7.2", "kernel"),
-                             ("# deadline: 1\n# memory: 2G", "memory")):
+                             ("# deadline: 1\n# memory: 2G", "memory"),
+                             ("# deadline: 1\n# image: server", "image")):
             with self.subTest(lines), self.assertRaisesRegex(scripts.BadHeader, named):
                 scripts.parse("/a/test-x.sh", f"#!/bin/bash\n{lines}\n")
 
@@ -57,7 +58,14 @@ class Headers(unittest.TestCase):
 
     def test_boots(self):
         a, b, c, d = script("a"), script("b", boot="own"), script("c", kernel="7.2"), script("d")
-        self.assertEqual(scripts.boots([a, b, c, d]), [[a, d], [c], [b]])
+        e = script("e", image_name="desktop")
+        self.assertEqual(scripts.boots([a, b, c, d, e]), [[a, d], [e], [c], [b]])
+
+    def test_images_differ_and_the_larger_one_has_all_of_the_smaller(self):
+        with mock.patch.object(image, "codename", return_value="any"):
+            self.assertNotEqual(image.root_key("base"), image.root_key("desktop"))
+        base, desktop = image.listed("base"), image.listed("desktop")
+        self.assertTrue(set(base[0]) < set(desktop[0]) and set(base[1]) <= set(desktop[1]))
 
 
 class Cache(unittest.TestCase):
@@ -154,6 +162,17 @@ class Boots(unittest.TestCase):
 
     def began(self, name):
         return {"event": "begin", "test": name}
+
+    def test_what_a_test_keeps(self):
+        picture = {"event": "file", "test": "a", "name": "../one.png", "data": "iVBORw=="}
+        with mock.patch.object(level.Level, "keep", autospec=True) as keep:
+            self.run_level([[self.began("a"), picture, self.ended("a")]], "a")
+        keep.assert_called_once()
+        with tempfile.TemporaryDirectory() as folder:
+            open(os.path.join(folder, "build.ninja"), "w").close()
+            level.Level(folder).keep(picture)
+            with open(os.path.join(folder, "vm", "a", "one.png"), "rb") as file:
+                self.assertEqual(file.read(), b"\x89PNG")
 
     def ended(self, name, status=0):
         return {"event": "end", "test": name, "status": status, "late": False, "faults": [], "left": [], "seconds": 1, "journal": ""}

@@ -5,6 +5,8 @@ host what happens: one JSON object a line through a virtio port.
 
 A script that asks for it (lib.sh, vm_reboot) is run again after a reboot, with VM_BOOT one higher.
 """
+import base64
+import glob
 import json
 import os
 import re
@@ -17,6 +19,7 @@ import time
 TOP = "/opt/virtdisk-vm"
 PORT = "/dev/virtio-ports/virtdisk.events"
 STATE = "/var/lib/virtdisk-vm"
+KEPT_CEILING = 2 << 20  # bytes of a file that a test has kept
 GRACE = 10  # seconds between the request to end and the kill
 KERNEL_FAULT = re.compile(r"BUG:|Oops|general protection fault|blocked for more than|refcount_t:|KASAN|stack guard page")
 
@@ -65,9 +68,11 @@ def execute(port, test, boot):
     """-> (exit status, True if its deadline passed)."""
     unit = f"vm-{test['name']}.service"
     work = f"/var/tmp/vm-{test['name']}"
+    kept = f"/var/tmp/vm-kept-{test['name']}"
     os.makedirs(work, exist_ok=True)
+    os.makedirs(kept, exist_ok=True)
     environment = {"VM_TESTS": f"{TOP}/tests", "VM_LIB": f"{TOP}/tests/vm/lib.sh", "VM_BUILD": f"{TOP}/build", "VM_BOOT": boot,
-                   "VM_STATE": STATE, "HOME": "/root", "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
+                   "VM_STATE": STATE, "VM_KEEP": kept, "HOME": "/root", "LC_ALL": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
                    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     reading, writing = os.pipe()
     reader = threading.Thread(target=forward, args=(port, test["name"], reading), daemon=True)
@@ -81,6 +86,11 @@ def execute(port, test, boot):
     reader.join(5)  # something outside the unit may hold the pipe
     late = output("systemctl", "show", "-P", "Result", unit).strip() == "timeout"
     subprocess.run(["systemctl", "reset-failed", unit], stderr=subprocess.DEVNULL, check=False)
+    for path in sorted(glob.glob(f"{kept}/*")):
+        with open(path, "rb") as file:
+            data = file.read(KEPT_CEILING)
+        port.send("file", test=test["name"], name=os.path.basename(path), data=base64.b64encode(data).decode())
+    shutil.rmtree(kept, ignore_errors=True)
     shutil.rmtree(work, ignore_errors=True)
     return code, late
 
