@@ -21,6 +21,8 @@ METHODS = {
     "ResizeVirtualDisk": ("ut", lambda t: (0, 128 * MIB), ["version", *JOB_OPTIONS]),
     "MergeVirtualDisk": ("u", lambda t: (0,), ["version", "merge-depth", "merge-source-depth", "merge-target-depth",
                                                *JOB_OPTIONS]),
+    "MirrorVirtualDisk": ("usu", lambda t: (1, t.path("mirror.vhdx"), 0), JOB_OPTIONS),
+    "BreakMirrorVirtualDisk": ("u", lambda t: (0,), []),
     "SetVirtualDiskInformation": ("ua{sv}", lambda t: (2, {"UniqueIdentifier": GLib.Variant("s", GUID)}), []),
     "EnumerateVirtualDiskMetadata": ("", lambda t: (), []),
     "GetVirtualDiskMetadata": ("s", lambda t: (GUID,), []),
@@ -89,6 +91,15 @@ def cycle_of_two(t):
 def metadata(t, method, *arguments, handle=None):
     signature = METHODS[method][0]
     return t.root.call(handle or opened(t), HANDLE, method, f"({signature}a{{sv}})", *arguments, {})
+
+
+def mirror(t, handle, path=None, flags=0, version=1):
+    path = t.path("mirror.vhdx") if path is None else path
+    return t.root.operate(handle, "MirrorVirtualDisk", "usu", version, path, flags)
+
+
+def break_mirror(t, handle, flags=0):
+    return t.root.operate(handle, "BreakMirrorVirtualDisk", "u", flags)
 
 
 STATE, TYPE = ("VhdInvalidState", 0xC03A001C), ("VhdInvalidType", 0xC03A001B)
@@ -196,6 +207,26 @@ SECTIONS = {
         ("rw-depth that is no larger", *DENIED, lambda t: t.root.merge(child(t, mask=ALL))),
         ("nothing to merge into", *TYPE, lambda t: t.root.merge(opened(t))),
         ("child without its parents", *PARAMETER, lambda t: t.root.merge(child(t, flags=NO_PARENTS))),
+    ),
+    "1.15": (
+        ("version not 1", *PARAMETER, each([0, 2, MAX], lambda t, v: mirror(t, opened(t), version=v))),
+        ("unknown flags", *PARAMETER, each([1 << bit for bit in range(4, 32)], lambda t, flags: mirror(t, opened(t), flags=flags))),
+        ("flags that are not supported", "NotSupported", 50,
+         each([2, 3], lambda t, flags: mirror(t, opened(t), flags=flags))),
+        ("relative or empty path", *PARAMETER, each(["mirror.vhdx", ""], lambda t, path: mirror(t, opened(t), path), repr)),
+        ("handle of version 1", *PARAMETER,
+         {"mirror": lambda t: mirror(t, opened(t, mask=ALL)), "break": lambda t: break_mirror(t, opened(t, mask=ALL))}),
+        ("handle for reading", *DENIED, lambda t: mirror(t, opened(t, read_only=True))),
+        ("GetInfoOnly handle", *DENIED, lambda t: mirror(t, opened(t, get_info_only=True))),
+        ("not attached", *STATE, lambda t: mirror(t, opened(t))),
+        ("attached by way of loop", "NotSupported", 50,
+         lambda t: (h := opened(t, "a.img"), t.root.attach(h), mirror(t, h))),
+        ("break: flags", *PARAMETER, each([1, 1 << 31], lambda t, flags: break_mirror(t, opened(t), flags))),
+        ("break: no mirror", *STATE,
+         {"detached": lambda t: break_mirror(t, opened(t)),
+          "attached": lambda t: (h := opened(t), t.root.attach(h), break_mirror(t, h))}),
+        ("handle that was closed", "InvalidHandle", 6,
+         {"mirror": lambda t: mirror(t, t.closed("a.vhd")), "break": lambda t: break_mirror(t, t.closed("a.vhd"))}),
     ),
     "1.17": (
         ("no operation", "NotFound", 1168, lambda t: t.root.progress(t.handle("a.img", READ))),

@@ -298,6 +298,20 @@ class Ends(TestCase):
         self.root.close_handle(handle)
         self.assertAsBefore(path, device)
 
+    def test_daemon_killed(self):
+        for name in ("stop_daemon", "kill_daemon"):
+            with self.subTest(name):
+                path, device = self.attached(name)
+                handle, job = self.mirrored(path, job="restart" + name[:4])
+                before, = workers()
+                getattr(self.bed, name)()
+                self.bed.start_daemon()
+                self.bed.wait(lambda: workers() and before not in workers(), "a worker without mirror")
+                self.assertEqual(self.state(job), "failed")
+                self.assertEqual(self.root.properties(job, JOB)["ErrorName"], "org.virtdisk1.Error.OperationAborted")
+                self.root.close_handle(handle)
+                self.assertAsBefore(path, device)
+
     def test_daemon_killed_at_the_switch(self):
         """Whichever of the two is the disk afterwards, it has everything, and it is the only one."""
         for wait in range(0, 60, 12):
