@@ -94,6 +94,8 @@ static void attach_item(VdManager *manager, BootItem *item)
       .version = r->restricted_length != 0 ? 2 : 1,
       .lifetime = "boot",
       .detach_on_unmount = r->detach_on_unmount,
+      .route = r->route,
+      .zero_copy = r->zero_copy,
       .has_sector_size = r->sector_size != 0,
       .sector_size = r->sector_size,
       .has_partition_scan = r->partition_scan >= 0,
@@ -205,6 +207,7 @@ static BootItem *item_new(BootRun *run, VdBootRecord *record)
                   ? VIRTDISK_ACCESS_READ
                   : VIRTDISK_ACCESS_ATTACH_RW | VIRTDISK_ACCESS_DETACH | VIRTDISK_ACCESS_GET_INFO,
       .flags = record->open_flags,
+      .ignore_parent_timestamp = record->ignore_parent_timestamp,
       .version = 1,
   };
   return item;

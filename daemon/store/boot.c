@@ -34,6 +34,9 @@ static const VdField fields[] = {
     VD_FIELD("AttachFlags", U32, Document, record.attach_flags),
     VD_FIELD("ReadOnly", BOOLEAN, Document, record.read_only),
     VD_FIELD("DetachOnUnmount", BOOLEAN, Document, record.detach_on_unmount),
+    VD_FIELD("IgnoreParentTimestamp", BOOLEAN, Document, record.ignore_parent_timestamp),
+    VD_FIELD("Route", OPTIONAL_BYTES, Document, record.route),
+    VD_FIELD("ZeroCopy", BOOLEAN, Document, record.zero_copy),
     VD_FIELD("SectorSize", U32, Document, record.sector_size),
     VD_FIELD("PartitionScan", S32, Document, record.partition_scan),
     VD_FIELD("RestrictedOffset", U64, Document, record.restricted_offset),
@@ -51,6 +54,7 @@ void vd_boot_record_free(VdBootRecord *self)
     return;
   g_free(self->id);
   g_free(self->path);
+  g_free(self->route);
   g_free(self);
 }
 

@@ -16,6 +16,9 @@ typedef struct {
   guint32 attach_flags;
   gboolean read_only;
   gboolean detach_on_unmount;
+  gboolean ignore_parent_timestamp; /* of the open */
+  char *route;                      /* NULL: the best there is then */
+  gboolean zero_copy;
   guint32 sector_size;   /* 0: default */
   gint32 partition_scan; /* -1: default, 0, 1 */
   guint64 restricted_offset, restricted_length;

@@ -575,6 +575,23 @@ class Boot(Restart):
         self.connect("vd-first").detach_image(image)
         self.assertEqual(self.boot_records(), [])
 
+    def test_by_the_route_that_was_asked_for(self):
+        if os.path.exists("/dev/ublk-control"):
+            self.skipTest("this kernel has every route")
+        image = self.image()
+        self.record(image, route="loop")
+        record, = self.boot_records()
+        text = testbed.read(record)
+        self.assertIn("Route=loop\n", text)
+        with open(record, "w") as file:
+            file.write(text.replace("Route=loop", "Route=ublk"))
+        result = self.boot(check=False)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("ublk", result.stderr)
+        self.assertEqual(loops(self.dir), [])
+        self.bed.start_daemon()
+        self.forget()
+
     def test_again_changes_nothing(self):
         image = self.image()
         self.record(image)

@@ -26,6 +26,9 @@ VdBootRecord sample(const char *path = nasty)
   record.attach_flags = 0x7ff;
   record.read_only = TRUE;
   record.detach_on_unmount = FALSE;
+  record.ignore_parent_timestamp = TRUE;
+  record.route = const_cast<char *>("fuse");
+  record.zero_copy = FALSE;
   record.sector_size = 4096;
   record.partition_scan = -1;
   record.restricted_offset = G_MAXUINT64;
@@ -46,6 +49,9 @@ void expect_same(const VdBootRecord &a, const VdBootRecord &b)
   EXPECT_EQ(a.attach_flags, b.attach_flags);
   EXPECT_EQ(a.read_only, b.read_only);
   EXPECT_EQ(a.detach_on_unmount, b.detach_on_unmount);
+  EXPECT_EQ(a.ignore_parent_timestamp, b.ignore_parent_timestamp);
+  EXPECT_STREQ(a.route, b.route);
+  EXPECT_EQ(a.zero_copy, b.zero_copy);
   EXPECT_EQ(a.sector_size, b.sector_size);
   EXPECT_EQ(a.partition_scan, b.partition_scan);
   EXPECT_EQ(a.restricted_offset, b.restricted_offset);
@@ -97,7 +103,7 @@ TEST_F(Boot, EveryFieldComesBack)
   VdBootRecord record = sample();
 
   if (sizeof(void *) == 8) {
-    EXPECT_EQ(sizeof record, 88u) << "a new member needs a key and a line in this test";
+    EXPECT_EQ(sizeof record, 104u) << "a new member needs a key and a line in this test";
   }
   save(record);
   g_autoptr(GPtrArray) records = vd_boot_load(base.c_str());
@@ -116,6 +122,9 @@ TEST_F(Boot, OnePathHasOneRecord)
   save(record);
   record.read_only = FALSE;
   record.detach_on_unmount = TRUE;
+  record.ignore_parent_timestamp = FALSE;
+  record.route = nullptr;
+  record.zero_copy = TRUE;
   record.partition_scan = 1;
   record.node_mode = -1;
   save(record);
