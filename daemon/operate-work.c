@@ -124,7 +124,7 @@ static gboolean write_all(int fd, GBytes *bytes, GError **error)
 
 static int make_blob(const Operate *o, GError **error)
 {
-  vd_autofd fd = memfd_create("virtdisk-metadata", MFD_CLOEXEC);
+  vd_autofd fd = memfd_create("virtdisk-blob", MFD_CLOEXEC);
 
   if (fd < 0) {
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NO_RESOURCES, "memory for the worker: %s",
@@ -230,6 +230,13 @@ static void keep_result(Operate *o, const VdServeResult *told)
   g_strlcpy(result->note, told->note, sizeof result->note);
 }
 
+/* Who asks file systems needs a file of its own, for libblkid. */
+static gboolean wants_blob(const Operate *o, VdTask task)
+{
+  return task == VD_TASK_METADATA ||
+         (task == VD_TASK_COMPACT && (o->order.flags & VD_COMPACT_FILE_SYSTEMS) != 0);
+}
+
 gboolean vd_operate_work(Operate *o, GCancellable *cancellable, GError **error)
 {
   VdTask task = task_of(o->op.kind);
@@ -237,7 +244,7 @@ gboolean vd_operate_work(Operate *o, GCancellable *cancellable, GError **error)
   VdServeResult told;
 
   o->result = g_new0(VdOperationResult, 1);
-  if (task == VD_TASK_METADATA) {
+  if (wants_blob(o, task)) {
     blob = make_blob(o, error);
     if (blob < 0)
       return FALSE;

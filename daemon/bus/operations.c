@@ -89,17 +89,6 @@ static gboolean check_reserved(VdCall *call, GError **error)
   return FALSE;
 }
 
-/* A file system that is misread loses data for good: hibernated systems, snapshots and partitions that share
- * space are not told apart well enough. */
-static gboolean check_file_systems(VdCall *call, GError **error)
-{
-  if (!call->option.file_systems)
-    return TRUE;
-  g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED,
-                      "file systems are not asked for their free space by this version");
-  return FALSE;
-}
-
 static void perform_compact(VdCall *call)
 {
   g_autoptr(GVariant) options = NULL;
@@ -109,7 +98,7 @@ static void perform_compact(VdCall *call)
   call->option.version = 1;
   g_variant_get(call->parameters, "(u@a{sv})", &flags, &options);
   if (!vd_options_parse(options, compact_options, G_N_ELEMENTS(compact_options), call, call->arena, &error) ||
-      !check_version(call, 1, &error) || !check_reserved(call, &error) || !check_file_systems(call, &error) ||
+      !check_version(call, 1, &error) || !check_reserved(call, &error) ||
       !check_flags(flags, VIRTDISK_COMPACT_ALL_FLAGS, &error)) {
     vd_call_fail(call, error);
     return;

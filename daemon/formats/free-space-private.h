@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The inside of free-space.h:
- *   free-space.c        whose bytes are where: partition tables, signatures
+ *   free-space.c        one volume after the other: what it tells, and what becomes of that
+ *   free-space-table.c  partition tables
+ *   free-space-owner.c  who uses a volume: libblkid, and what it passes over
  *   free-space-ext.c    ext2, ext3, ext4
- *   free-space-fat.c    FAT12, FAT16, FAT32, exFAT
+ *   free-space-fat.c    FAT12, FAT16, FAT32
+ *   free-space-exfat.c  exFAT
  *   free-space-ntfs.c   NTFS
+ *   free-space-xfs.c    XFS
  */
 #pragma once
 
@@ -15,6 +19,12 @@
 
 /* So much of a map is read at a time, bytes. */
 #define VD_FREE_SPACE_CHUNK ((size_t)64 << 10)
+/* Places that a file system needs itself, and that are compared with what it calls free. */
+#define VD_FREE_SPACE_OWN 256
+
+typedef struct {
+  uint64_t start, end; /* bytes */
+} VdFreeRange;
 
 /* One file system in its partition. */
 typedef struct {
@@ -25,11 +35,15 @@ typedef struct {
   uint64_t run, run_end; /* bytes of the partition: free, and not yet told of */
   uint8_t *chunk;        /* VD_FREE_SPACE_CHUNK */
   const char *reason;    /* why it was not asked; a constant text */
+  unsigned n_own;
+  VdFreeRange own[VD_FREE_SPACE_OWN]; /* bytes of the partition */
 } VdFreeVolume;
 
 /* Within the volume; false: it cannot be read, or lies outside (reason). */
 bool vd_free_volume_read(VdFreeVolume *self, uint64_t offset, void *ret_bytes, size_t length);
-/* Nobody needs that, bytes of the volume; what lies outside of it is left out. False: it is to end. */
+/* The file system needs that itself, bytes of the volume: what comes later must not call it free. */
+bool vd_free_volume_own(VdFreeVolume *self, uint64_t offset, uint64_t length);
+/* Nobody needs that, bytes of the volume. False: it is to end, or cannot be (reason). */
 bool vd_free_volume_add(VdFreeVolume *self, uint64_t offset, uint64_t length);
 /* The bits that are 0 of a map, least significant first: each tells of unit bytes, the first of those at
  * offset. */
@@ -43,6 +57,32 @@ bool vd_free_ext(VdFreeVolume *self);
 bool vd_free_fat(VdFreeVolume *self);
 bool vd_free_exfat(VdFreeVolume *self);
 bool vd_free_ntfs(VdFreeVolume *self);
+bool vd_free_xfs(VdFreeVolume *self);
+
+/* free-space-owner.c */
+typedef struct {
+  const char *name;                /* for people; NULL: nobody uses it, as far as can be told */
+  bool (*ask)(VdFreeVolume *self); /* NULL: not to be asked, for reason */
+  const char *reason;
+} VdFreeOwner;
+
+/* Who uses the volume as a whole. */
+VdFreeOwner vd_free_owner(VdFreeVolume *volume);
+
+/* free-space-table.c */
+typedef struct {
+  unsigned number;     /* as the kernel counts; 0: the whole disk */
+  uint64_t start, end; /* bytes of the disk */
+  const char *reason;  /* NULL: a file system may be in it; else why nobody is asked */
+} VdFreePartition;
+
+typedef struct {
+  unsigned n; /* 0 without a reason: no table, the disk may be used as a whole */
+  VdFreePartition partitions[VD_FREE_SPACE_PARTITIONS];
+  const char *reason; /* the table does not make sense: nobody is asked */
+} VdFreeTable;
+
+void vd_free_table_read(const VdFreeSpaceDisk *disk, VdFreeTable *ret_table);
 
 static inline uint16_t vd_get_le16(const uint8_t *at)
 {
@@ -66,4 +106,28 @@ static inline uint64_t vd_get_le64(const uint8_t *at)
 
   memcpy(&value, at, sizeof value);
   return le64toh(value);
+}
+
+static inline uint16_t vd_get_be16(const uint8_t *at)
+{
+  uint16_t value;
+
+  memcpy(&value, at, sizeof value);
+  return be16toh(value);
+}
+
+static inline uint32_t vd_get_be32(const uint8_t *at)
+{
+  uint32_t value;
+
+  memcpy(&value, at, sizeof value);
+  return be32toh(value);
+}
+
+static inline uint64_t vd_get_be64(const uint8_t *at)
+{
+  uint64_t value;
+
+  memcpy(&value, at, sizeof value);
+  return be64toh(value);
 }

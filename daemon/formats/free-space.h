@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the file systems inside a disk call free. Readers of their own, small and read-only: the bytes are
- * hostile, and run inside the worker's sandbox. A wrong answer would throw a user's data away: what is not
- * closed cleanly, is not known in every feature, or has a second owner is not asked at all.
+ * hostile, and run inside the worker's sandbox. A wrong answer would throw a user's data away, so that
+ * silence is the rule: a file system is asked only if the whole table of partitions makes sense, its
+ * partition has a type that file systems have, libblkid finds it and no other owner, it was closed cleanly,
+ * all of its features are known here, and its maps agree with whatever else it says of itself; and nothing
+ * that it said counts before it has said all of it.
  */
 #pragma once
 
@@ -10,18 +13,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The most partitions that are looked at; a table with more is looked at no further. */
+/* The most partitions; of a disk with more nobody is asked. */
 #define VD_FREE_SPACE_PARTITIONS 128
 #define VD_FREE_SPACE_NOTE 256
 
+typedef enum { VD_FREE_SPACE_FORGET, VD_FREE_SPACE_KEEP } VdFreeSpaceVerdict;
+
 typedef struct {
-  /* Of the disk; any offset and length within size. False: it cannot be read. */
+  /* Of the disk; any offset and length within size. False: it cannot be read, or all is to end. */
   bool (*read)(void *user, uint64_t offset, void *ret_bytes, size_t length);
-  /* Nobody needs these bytes of the disk. Within a file system ascending. False: it is to end. */
+  /* A file system calls these bytes of the disk free. Ascending. False: it is to end. */
   bool (*found)(void *user, uint64_t offset, uint64_t length);
+  /* After each file system that found anything: nobody needs what was found since the last call, or nothing
+   * of that is to be believed. */
+  void (*settle)(void *user, VdFreeSpaceVerdict verdict);
   void *user;
   uint64_t size;        /* bytes */
   uint32_t sector_size; /* logical, bytes: of partition tables */
+  int scratch;          /* a file of ours, for libblkid; its content goes. Borrowed */
 } VdFreeSpaceDisk;
 
 typedef struct {

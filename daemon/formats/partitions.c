@@ -2,9 +2,7 @@
 /* Hostile numbers throughout: each is compared with the disk before it counts. */
 #include "formats/partitions.h"
 
-#include <stdlib.h>
-#include <string.h>
-
+#include "formats/gpt.h"
 #include "util/checked.h"
 
 /* Of the MBR. */
@@ -22,29 +20,13 @@ enum {
   AT_COUNT = 12,
 };
 
-/* Of a GPT header, and of its entries. */
-enum {
-  AT_SIGNATURE = 0,
-  AT_HEADER_LENGTH = 12,
-  AT_HEADER_SUM = 16,
-  AT_OWN_LBA = 24,
-  AT_ARRAY_LBA = 72,
-  AT_ARRAY_COUNT = 80,
-  AT_ARRAY_STRIDE = 84,
-  AT_ARRAY_SUM = 88,
-  GPT_MIN_LENGTH = 92,
-  AT_FIRST = 32,
-  AT_LAST = 40,
-  GPT_ENTRY_LENGTH = 128,
-};
-
 #define PROTECTIVE 0xEE
+/* A dynamic disk of Windows: what its volumes are is in the last MiB of the disk, behind its partitions. */
+#define LOGICAL_DISK_MANAGER 0x42
 /* As content.c has them: sectors in front of the first partition, and behind the last one. */
 #define MBR_SECTORS 1
 #define GPT_HEAD_SECTORS 34
 #define GPT_TAIL_SECTORS 33
-/* Ceiling of GPT's array, bytes; what one makes has 16 KiB. */
-#define MAX_ARRAY (UINT64_C(1) << 20)
 #define MAX_SECTOR 4096
 
 typedef struct {
@@ -54,19 +36,6 @@ typedef struct {
   uint32_t sector_size;
   uint64_t end; /* bytes; of the last partition */
 } Disk;
-
-/* As ISO 3309 has it, bit by bit: a table is read once. */
-static uint32_t crc32(const uint8_t *bytes, size_t length)
-{
-  uint32_t sum = UINT32_MAX;
-
-  for (size_t i = 0; i < length; i++) {
-    sum ^= bytes[i];
-    for (unsigned bit = 0; bit < 8; bit++)
-      sum = sum >> 1 ^ (UINT32_C(0xEDB88320) & -(sum & 1));
-  }
-  return ~sum;
-}
 
 static uint64_t load(const uint8_t *bytes, unsigned length)
 {
@@ -100,58 +69,23 @@ static uint64_t smallest(const Disk *self, uint64_t head_sectors, uint64_t tail_
   return end;
 }
 
-static void free_bytes(uint8_t **bytes)
+/* Of one of the two tables, if it is good. *ret_tail: sectors that its like takes behind the partitions. */
+static bool take_gpt(Disk *self, uint64_t lba, bool *ret_good, uint64_t *ret_tail, VdFormatError *ret_error)
 {
-  free(*bytes);
-}
+  VdGpt gpt __attribute__((cleanup(vd_gpt_clear)));
+  bool read = vd_gpt_read(self->read, self->user, self->size, self->sector_size, lba, &gpt, ret_error);
 
-/* *ret_good: the array is what its header says, and its partitions are taken. */
-static bool read_array(Disk *self, const uint8_t *header, bool *ret_good, VdFormatError *ret_error)
-{
-  uint64_t count = load(&header[AT_ARRAY_COUNT], 4), stride = load(&header[AT_ARRAY_STRIDE], 4);
-  uint8_t *array __attribute__((cleanup(free_bytes))) = NULL;
-  static const uint8_t unused[16];
-  uint64_t offset, length;
+  *ret_good = read && gpt.good;
+  for (uint32_t i = 0; *ret_good && i < gpt.count; i++) {
+    VdGptEntry entry = vd_gpt_entry(&gpt, i);
 
-  if (stride < GPT_ENTRY_LENGTH || count == 0 || !vd_mul_u64(count, stride, &length) || length > MAX_ARRAY ||
-      !vd_mul_u64(load(&header[AT_ARRAY_LBA], 8), self->sector_size, &offset) ||
-      !vd_range_within(offset, length, self->size))
-    return true;
-  array = malloc(length);
-  if (!array)
-    return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "",
-                               "no memory for a table of partitions");
-  if (!self->read(self->user, offset, array, length, ret_error))
-    return false;
-  if (crc32(array, length) != load(&header[AT_ARRAY_SUM], 4))
-    return true;
-  for (uint64_t i = 0; i < count; i++) {
-    const uint8_t *entry = &array[i * stride];
-    uint64_t first = load(&entry[AT_FIRST], 8), last = load(&entry[AT_LAST], 8);
-
-    if (memcmp(entry, unused, sizeof unused) != 0 && last >= first)
-      take_partition(self, first, last - first == UINT64_MAX ? UINT64_MAX : last - first + 1);
+    if (entry.used && entry.last >= entry.first)
+      take_partition(self, entry.first,
+                     entry.last - entry.first == UINT64_MAX ? UINT64_MAX : entry.last - entry.first + 1);
   }
-  *ret_good = true;
-  return true;
-}
-
-static bool read_gpt(Disk *self, uint64_t lba, bool *ret_good, VdFormatError *ret_error)
-{
-  uint8_t header[MAX_SECTOR];
-  uint64_t length;
-  uint32_t sum;
-
-  *ret_good = false;
-  if (!self->read(self->user, lba * self->sector_size, header, self->sector_size, ret_error))
-    return false;
-  length = load(&header[AT_HEADER_LENGTH], 4);
-  if (memcmp(&header[AT_SIGNATURE], "EFI PART", 8) != 0 || length < GPT_MIN_LENGTH ||
-      length > self->sector_size || load(&header[AT_OWN_LBA], 8) != lba)
-    return true;
-  sum = (uint32_t)load(&header[AT_HEADER_SUM], 4);
-  memset(&header[AT_HEADER_SUM], 0, 4);
-  return sum != crc32(header, length) || read_array(self, header, ret_good, ret_error);
+  if (*ret_good && 1 + gpt.array_sectors > *ret_tail)
+    *ret_tail = 1 + gpt.array_sectors;
+  return read;
 }
 
 /* A disk that is one file system begins with the same mark. */
@@ -180,7 +114,9 @@ static bool take_primaries(Disk *self, const uint8_t *mbr)
 
     if (entry[AT_TYPE] == PROTECTIVE)
       return false;
-    if (entry[AT_TYPE] != 0)
+    if (entry[AT_TYPE] == LOGICAL_DISK_MANAGER)
+      self->end = self->size;
+    else if (entry[AT_TYPE] != 0)
       take_partition(self, load(&entry[AT_START], 4), load(&entry[AT_COUNT], 4));
   }
   return true;
@@ -190,8 +126,9 @@ bool vd_partitions_smallest_size(VdDiskRead read, void *user, uint64_t size, uin
                                  uint64_t *ret_smallest, VdFormatError *ret_error)
 {
   Disk disk = {.read = read, .user = user, .size = size, .sector_size = sector_size};
+  uint64_t tail = GPT_TAIL_SECTORS;
   uint8_t mbr[MBR_LENGTH];
-  bool good;
+  bool first, second;
 
   *ret_smallest = 0;
   if (sector_size < MBR_LENGTH || sector_size > MAX_SECTOR || size / sector_size < 2 * GPT_HEAD_SECTORS)
@@ -206,10 +143,11 @@ bool vd_partitions_smallest_size(VdDiskRead read, void *user, uint64_t size, uin
     return true;
   }
   disk.end = 0;
-  if (!read_gpt(&disk, 1, &good, ret_error) ||
-      (!good && !read_gpt(&disk, size / sector_size - 1, &good, ret_error)))
+  /* Either may be an old one: what any of them names is kept. */
+  if (!take_gpt(&disk, 1, &first, &tail, ret_error) ||
+      !take_gpt(&disk, size / sector_size - 1, &second, &tail, ret_error))
     return false;
-  if (good)
-    *ret_smallest = smallest(&disk, GPT_HEAD_SECTORS, GPT_TAIL_SECTORS);
+  if (first || second)
+    *ret_smallest = smallest(&disk, GPT_HEAD_SECTORS, tail);
   return true;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which blocks of the leaf hold nothing but what the file systems inside the disk call free. */
+/* Which blocks of the leaf hold nothing but what the file systems inside the disk call free. What one of them
+ * says is kept apart until it has said all. */
 #include "worker/task-compact.h"
 
 #include <stdlib.h>
@@ -12,9 +13,18 @@
 typedef struct {
   VdServer *server;
   VdFreeBlocks *blocks;
+  uint8_t *said; /* as blocks->bits, of the file system that is being asked */
   VdFormatError *error;
   uint8_t *buffer;
+  bool stopped; /* it is to end; error says so */
 } Asking;
+
+static bool may_go_on(Asking *self)
+{
+  self->stopped =
+      self->stopped || !vd_task_step(self->server, 0, vd_engine_size(self->server->engine), self->error);
+  return !self->stopped;
+}
 
 static void on_read(VdRequest *request, int result)
 {
@@ -50,7 +60,7 @@ static bool read_disk(void *user, uint64_t offset, void *ret_bytes, size_t lengt
     uint64_t start = offset / sector * sector, skip = offset - start;
     size_t n = BUFFER - skip < length ? BUFFER - skip : length;
 
-    if (!read_piece(self, start, (skip + n + sector - 1) / sector * sector))
+    if (!may_go_on(self) || !read_piece(self, start, (skip + n + sector - 1) / sector * sector))
       return false;
     memcpy(to, self->buffer + skip, n);
     to += n;
@@ -69,35 +79,52 @@ static bool found(void *user, uint64_t offset, uint64_t length)
   uint64_t last = end == size ? self->blocks->blocks : end / block_size;
 
   for (uint64_t block = first; block < last; block++)
-    self->blocks->bits[block / 8] |= (uint8_t)(1U << (block % 8));
-  return vd_task_step(self->server, 0, size, self->error);
+    self->said[block / 8] |= (uint8_t)(1U << (block % 8));
+  return may_go_on(self);
+}
+
+static void settle(void *user, VdFreeSpaceVerdict verdict)
+{
+  Asking *self = user;
+
+  for (uint64_t i = 0; i < self->blocks->blocks / 8 + 1; i++) {
+    if (verdict == VD_FREE_SPACE_KEEP)
+      self->blocks->bits[i] |= self->said[i];
+    self->said[i] = 0;
+  }
+}
+
+static void asking_clear(Asking *self)
+{
+  free(self->said);
+  free(self->buffer);
 }
 
 bool vd_task_compact_free(VdServer *server, VdFreeBlocks *ret_blocks, VdServeResult *result,
                           VdFormatError *ret_error)
 {
-  VdEngine *engine = server->engine;
-  uint64_t block_size = vd_engine_block_size(engine);
-  Asking asking = {server, ret_blocks, ret_error, aligned_alloc(VD_IO_ALIGNMENT, BUFFER)};
+  uint64_t block_size = vd_engine_block_size(server->engine);
+  Asking asking
+      __attribute__((cleanup(asking_clear))) = {.server = server, .blocks = ret_blocks, .error = ret_error};
   VdFreeSpaceDisk disk = {.read = read_disk,
                           .found = found,
+                          .settle = settle,
                           .user = &asking,
-                          .size = vd_engine_size(engine),
-                          .sector_size = vd_engine_sector_size(engine)};
+                          .size = vd_engine_size(server->engine),
+                          .sector_size = vd_engine_sector_size(server->engine),
+                          .scratch = server->order.blob_fd};
   VdFreeSpaceReport report;
-  bool good;
 
   ret_blocks->blocks = (disk.size + block_size - 1) / block_size;
   ret_blocks->bits = calloc(1, (size_t)(ret_blocks->blocks / 8 + 1));
-  if (!asking.buffer || !ret_blocks->bits) {
-    free(asking.buffer);
+  asking.said = calloc(1, (size_t)(ret_blocks->blocks / 8 + 1));
+  asking.buffer = aligned_alloc(VD_IO_ALIGNMENT, BUFFER);
+  if (!asking.buffer || !asking.said || !ret_blocks->bits)
     return vd_format_error_set(ret_error, VIRTDISK_ERROR_NO_RESOURCES, 0, "",
                                "no memory to ask the file systems");
-  }
-  good = vd_free_space_find(&disk, &report);
-  free(asking.buffer);
+  vd_free_space_find(&disk, &report);
   result->fell_back = report.fell_back;
   _Static_assert(sizeof result->note == sizeof report.note, "one fits into the other");
   memcpy(result->note, report.note, sizeof result->note);
-  return good;
+  return !asking.stopped;
 }

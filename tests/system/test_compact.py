@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """
-CompactVirtualDisk: the file becomes smaller, the disk stays as it is, for us and for others; what file systems call free goes when
-they are asked; what is refused; and a run that is killed again and again, until one is let finish.
+CompactVirtualDisk: the file becomes smaller, the disk stays as it is, for us and for others; what is refused; and a run that is
+killed again and again, until one is let finish.
 """
 import contextlib
 import os
@@ -111,12 +111,6 @@ class Compact(test_interop.Interop):
         self.written(child, model, SIZE, 7, BLOCK)
         self.assertGreater(self.compact(base)["given-back"], 0)
         self.assertReadsHere(child, model, SIZE)
-
-    def test_file_systems_are_not_asked(self):
-        path = self.make(BASE, SIZE, block_size=BLOCK)
-        before = served.digest(path)
-        self.assertBusError("NotSupported", self.compact, path, file_systems=True)
-        self.assertEqual(served.digest(path), before)
 
     def test_refused(self):
         path, _ = self.filled()
