@@ -2,6 +2,7 @@
 /* What ends an attachment without anybody asking: owner gone, session over, last mount gone. */
 #include "manager-mirror.h"
 #include "manager-private.h"
+#include "nesting.h"
 
 /* Desktops probe again right after an unmount; a second unmount or a new mount within this time is the same
  * use. */
@@ -60,6 +61,31 @@ void vd_manager_owner_gone(VdManager *self, const char *bus_name)
   }
 }
 
+#define SESSION_OVER "its login session has ended"
+
+static void on_forced(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(VdDisk) disk = user_data;
+  g_autoptr(GError) error = NULL;
+  gboolean pending;
+
+  if (!vd_manager_detach_finish(VD_MANAGER(source), result, &pending, &error) && disk->attachment != NULL)
+    vd_manager_release(VD_MANAGER(source), disk, SESSION_OVER);
+}
+
+/* Nobody is there any more who would unmount what the session had mounted, so that waiting alone would not
+ * end. What something still uses stays until that has gone. */
+static void end_with_session(VdManager *self, VdDisk *disk)
+{
+  if (disk->state != VD_DISK_ATTACHED || disk->attachment->changing ||
+      vd_disk_count_handles(disk, NULL) > 0 || vd_nesting_find_inner(self, disk) != NULL) {
+    vd_manager_release(self, disk, SESSION_OVER);
+    return;
+  }
+  g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_INFO, "MESSAGE", "%s is detached: " SESSION_OVER, disk->display);
+  vd_manager_detach_async(self, disk, NULL, VD_DETACH_FORCE, NULL, on_forced, vd_disk_ref(disk));
+}
+
 void vd_manager_session_gone(VdManager *self, const char *session)
 {
   g_autoptr(GPtrArray) list = vd_manager_list(self);
@@ -68,7 +94,7 @@ void vd_manager_session_gone(VdManager *self, const char *session)
     VdDisk *disk = g_ptr_array_index(list, i);
 
     if (disk->attachment != NULL && g_strcmp0(disk->attachment->session, session) == 0)
-      vd_manager_release(self, disk, "its login session has ended");
+      end_with_session(self, disk);
   }
 }
 

@@ -150,14 +150,23 @@ class Session(TestCase):
         logind.end_session()
         self.wait_gone(image)
 
-    def test_mounted_at_the_end_goes_with_the_mount(self):
+    def test_mounted_at_the_end_is_unmounted(self):
         logind = self.bed.logind()
         image = self.image()
         _, device, _ = self.root.attach_image(image, lifetime="session")
-        point = self.bed.mount(device)
+        self.bed.mount(device)
         logind.end_session()
-        self.bed.wait(lambda: self.state(image) == "detach-pending", "the disk to wait for its mount")
-        self.bed.unmount(point)
+        self.wait_gone(image)
+        self.assertFree(image)
+
+    def test_in_use_at_the_end_goes_with_who_uses_it(self):
+        logind = self.bed.logind()
+        image = self.image()
+        _, device, _ = self.root.attach_image(image, lifetime="session")
+        user = os.open(device, os.O_RDONLY)
+        logind.end_session()
+        self.bed.wait(lambda: self.state(image) == "detach-pending", "the disk to wait for who uses it")
+        os.close(user)
         self.wait_gone(image)
 
     def test_without_a_session(self):
