@@ -32,7 +32,8 @@ typedef struct {
   const char *parent_vendor;
   guint32 source_device_id;
   const char *source_vendor;
-  gboolean source_is_device; /* whoever calls has looked, and has been allowed to */
+  dev_t source_device; /* the block device that whoever calls has found at source_path, and has been allowed
+                          to copy; 0: no device */
   const char *resiliency_guid;
   /* Our own. */
   gboolean verify; /* what was copied is read back and compared */

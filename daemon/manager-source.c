@@ -24,6 +24,7 @@ typedef struct {
   char *path;
   VdOpenParams open;
   VdRights rights;
+  dev_t device;       /* that was asked about, and is to be opened */
   gboolean exclusive; /* nobody else is to claim the device */
   gboolean taken;     /* somebody else has */
   VdCopySource *source;
@@ -199,6 +200,12 @@ static gboolean ask_device(Find *find, GError **error)
                 g_strerror(errno));
     return FALSE;
   }
+  if (st.st_rdev != find->device) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED,
+                "The source was device %u:%u when its use was allowed, and is %u:%u now", major(find->device),
+                minor(find->device), major(st.st_rdev), minor(st.st_rdev));
+    return FALSE;
+  }
   if (find->taken && read_only == 0) {
     g_propagate_error(error, taken_error(find, &st));
     return FALSE;
@@ -286,11 +293,12 @@ void vd_manager_find_source_async(VdManager *self, VdIdentity *identity, const V
                               .version = 1,
                               .mask = VIRTDISK_ACCESS_READ,
                               .flags = open_flags & SOURCE_FLAGS};
+  find->device = params->source_device;
   find->exclusive = (params->flags & VIRTDISK_CREATE_PREVENT_WRITES_TO_SOURCE_DISK) != 0;
   find->source = g_new0(VdCopySource, 1);
   find->source->device_fd = -1;
   g_task_set_task_data(task, find, find_free);
-  if (params->source_is_device)
+  if (params->source_device != 0)
     find_device(task);
   else
     find_image(task);

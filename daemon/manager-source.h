@@ -18,6 +18,7 @@ void vd_copy_source_free(VdCopySource *self);
 
 /*
  * The source of params, for identity. Errors: the opener's; SHARING_VIOLATION (open for writing);
+ * FILE_CHANGED (another device than source_device is there by now);
  * PROVIDER_NOT_FOUND; those of parents; DISK_ALREADY_OWNED, DISK_ONLINE_AND_WRITABLE (a device that others
  * may write to, and that was not to happen).
  */

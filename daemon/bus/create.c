@@ -2,6 +2,7 @@
 /* CreateVirtualDisk: unpack, call the core, answer. */
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "auth/opener-protocol.h"
 #include "bus/operations.h"
@@ -147,6 +148,17 @@ static const char *keep(VdCall *call, char *text)
   return text;
 }
 
+/* The node as the kernel calls it: the caller's path is only a way there. (transfer full) */
+static char *name_device(const struct statx *stx)
+{
+  g_autofree char *link = g_strdup_printf("/sys/dev/block/%u:%u", stx->stx_rdev_major, stx->stx_rdev_minor);
+  g_autofree char *target = g_file_read_link(link, NULL);
+  g_autofree char *name = target != NULL ? g_path_get_basename(target) : NULL;
+
+  return name != NULL ? g_strconcat("/dev/", g_strdelimit(name, "!", '/'), NULL)
+                      : g_strdup_printf("%u:%u", stx->stx_rdev_major, stx->stx_rdev_minor);
+}
+
 static void on_source_located(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   VdCall *call = user_data;
@@ -160,12 +172,11 @@ static void on_source_located(GObject *source, GAsyncResult *result, gpointer us
     return;
   }
   /* What is known at once: a server may take its time. */
-  call->create.source_is_device =
-      statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) == 0 && S_ISBLK(stx.stx_mode);
-  if (call->create.source_is_device) {
+  if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &stx) == 0 && S_ISBLK(stx.stx_mode)) {
+    call->create.source_device = makedev(stx.stx_rdev_major, stx.stx_rdev_minor);
     call->ask.actions[0] = VD_ACTION_USE_PHYSICAL_DISK;
     call->ask.path = keep(call, vd_path_to_display(call->path));
-    call->ask.device = keep(call, vd_path_to_display(call->create.source_path));
+    call->ask.device = keep(call, name_device(&stx));
     call->ask.format = vd_device_id_to_format(call->device_id);
     call->ask.access = "read-only";
   }

@@ -16,6 +16,7 @@ import sys
 
 import testbed
 import userfuse
+from client import options
 from testbed import MANAGER, NAME, ROOT, USERS, images
 from gi.repository import GLib
 
@@ -331,6 +332,23 @@ class Convert(testbed.TestCase):
         os.chmod(device, 0o600)
         self.assertBusError("AccessDenied", user.create, own + "/b.vhdx", 0, source_path=device)
         self.bed.wait(lambda: self.left(own) == ["a.vhdx"], "nothing left of a failed copy", 10)
+
+    def test_another_device_than_was_asked_about(self):
+        asked, other = (self.loop(self.raw(name, data=pattern(4 * MIB))) for name in ("asked.img", "other.img"))
+        user, own = self.connect("vd-first"), self.path("own")
+        os.mkdir(own)
+        os.chown(own, *USERS["vd-first"][:2])
+        for device in (asked, other):
+            os.chmod(device, 0o666)
+        link = own + "/stick"
+        os.symlink(asked, link)
+        self.bed.polkit(**{"use-physical-disk": "auth_admin"})
+        person = self.bed.person()
+        person.meanwhile = lambda: (os.unlink(link), os.symlink(other, link))
+        call = user.begin(ROOT, MANAGER, "CreateVirtualDisk", "(suuta{sv})", own + "/a.vhdx", 0, 0, 0,
+                          options(version=2, source_path=link), interactive=True)
+        self.assertIn("when its use was allowed", self.assertBusError("FileChanged", call.result))
+        self.assertEqual([question["device"] for question in self.bed.polkit_asked()], [asked])
 
     def test_a_device_that_others_have(self):
         source = images.raw(self.path("fs.img"), 64 * MIB, fs="ext4")
