@@ -405,12 +405,36 @@ static Create *create_new(VdManager *self, VdIdentity *owner, const char *path, 
   return create;
 }
 
-static gboolean may_give_away(const VdIdentity *owner, const VdCreateParams *params, GError **error)
+static gboolean has_group(const VdIdentity *owner, gid_t gid)
 {
-  if (!params->has_owner_uid || owner->uid == 0 || params->owner_uid == owner->uid)
+  for (gsize i = 0; i < owner->n_groups; i++)
+    if (owner->groups[i] == gid)
+      return TRUE;
+  /* Whose groups are not known is refused when the file is given away. */
+  return owner->gid == gid || (owner->gid == VD_GID_INVALID && owner->groups == NULL);
+}
+
+/* What the kernel would refuse when everything has been written. */
+static gboolean may_give_away(const Create *create, GError **error)
+{
+  const VdIdentity *owner = create->owner;
+  const VdCreateParams *p = &create->params;
+  mode_t needed = create->rights.write ? S_IRUSR | S_IWUSR : S_IRUSR;
+
+  if (owner->uid == 0)
     return TRUE;
-  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED,
-              "owner-uid %u is not the caller's own: only root gives files away", params->owner_uid);
+  if (p->has_owner_uid && p->owner_uid != owner->uid)
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED,
+                "owner-uid %u is not the caller's own: only root gives files away", p->owner_uid);
+  else if (p->has_owner_gid && !has_group(owner, p->owner_gid))
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED,
+                "owner-gid %u is no group of the caller's: only root gives files away", p->owner_gid);
+  else if (p->has_mode && (p->mode & needed) != needed)
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_ACCESS_DENIED,
+                "with mode 0%03o the caller could not open the new image: 0%03o is the least", p->mode,
+                needed);
+  else
+    return TRUE;
   return FALSE;
 }
 
@@ -429,7 +453,7 @@ void vd_manager_create_async(VdManager *self, VdIdentity *owner, const char *pat
   create->charge = charge;
   create->free_charge = free_charge;
   if (!vd_create_check(&create->params, path, &create->spec, &create->open, &create->rights, &error) ||
-      !may_give_away(owner, params, &error))
+      !may_give_away(create, &error))
     fail(task, error);
   else if (create->params.source_path != NULL)
     find_source(task);

@@ -127,6 +127,21 @@ class Create(testbed.TestCase):
         self.assertEqual(stat.S_IMODE(found.st_mode), 0o600)
         self.assertEqual(os.listdir(self.path("own")), ["new.vhdx"])
 
+    def test_owner_and_mode_that_could_not_be_given(self):
+        """Told at once, not when everything has been written."""
+        user = self.connect("vd-first")
+        folder = self.folder("vd-first")
+        uid, gid = USERS["vd-first"][:2]
+        path = folder + "/a.vhdx"
+        for wrong in ({"mode": 0o444}, {"mode": 0o200}, {"mode": 0}, {"owner_gid": 0}, {"owner_uid": uid + 1}):
+            with self.subTest(wrong):
+                message = self.assert_refused("AccessDenied", path, 64 * MIB, client=user, **wrong)
+                self.assertIn(next(iter(wrong)).replace("_", "-"), message)
+        self.make(path, client=user, mode=0o640, owner_gid=gid, owner_uid=uid)
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o640)
+        self.make(folder + "/b.vhdx", client=user, version=1, access_mask=READ, mode=0o400)
+        self.make("c.vhdx", mode=0o444, owner_gid=gid)
+
     def test_handle_is_open(self):
         handle = self.root.create(self.path("a.vhdx"), 64 * MIB)
         self.assertEqual(self.root.info(handle, SIZE)["VirtualSize"], 64 * MIB)
