@@ -359,7 +359,8 @@ static void on_probed(GObject *source, GAsyncResult *result, gpointer user_data)
     fail_open(self, handle, task, error);
     return;
   }
-  if (handle->disk->attachment == NULL) {
+  /* While it is changed, what it was before is the better guess. */
+  if (handle->disk->attachment == NULL && (handle->disk->operation == NULL || !handle->disk->has_facts)) {
     handle->disk->facts = *facts;
     handle->disk->has_facts = TRUE;
   }
@@ -428,6 +429,8 @@ void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, c
   VdHandle *handle = handle_new(owner, image, disk, rights, charge, free_charge);
   GError *error = NULL;
 
+  /* A handle that stands is told of, so that whoever asked for it can close it. */
+  g_task_set_check_cancellable(task, FALSE);
   g_task_set_task_data(task, handle, (GDestroyNotify)vd_handle_unref);
   /* Its owner has been seen off already: nobody would ever close it. */
   if (g_cancellable_is_cancelled(cancellable))

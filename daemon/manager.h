@@ -77,7 +77,8 @@ gboolean vd_manager_may_attach_handle(VdManager *self, VdHandle *handle, GError 
 /*
  * Image -> handle: sharing, locks, what the worker says. charge belongs to the handle from here on (also on
  * failure). Errors: SHARING_VIOLATION, ACCESS_DENIED (reopen rules), the format's, the worker's; those of a
- * differencing image's parents: VHD_PARENT_VHD_NOT_FOUND, VHD_CHILD_PARENT_*, VHD_DIFFERENCING_CHAIN_*.
+ * differencing image's parents: VHD_PARENT_VHD_NOT_FOUND, VHD_CHILD_PARENT_*, VHD_DIFFERENCING_CHAIN_*. A
+ * handle may be got although it was cancelled, and closed already by its owner's end.
  */
 void vd_manager_open_async(VdManager *self, VdIdentity *owner, VdImage *image, const VdRights *rights,
                            gpointer charge, GDestroyNotify free_charge, GCancellable *cancellable,
@@ -90,7 +91,8 @@ VdHandle *vd_manager_open_finish(VdManager *self, GAsyncResult *result, GError *
  * failure, and when it is cancelled, there is no such file. Errors: vd_create_check()'s, FILE_EXISTS,
  * DISK_FULL, VHD_PARENT_VHD_NOT_FOUND, VHD_PARENT_VHD_ACCESS_DENIED, VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT,
  * of a source SHARING_VIOLATION, FILE_CHANGED, DISK_ALREADY_OWNED, DISK_ONLINE_AND_WRITABLE; ACCESS_DENIED
- * (another owner than the caller), the opener's, the worker's.
+ * (an owner, a group or a mode that the caller cannot give it, or could not open it with), the opener's, the
+ * worker's.
  */
 void vd_manager_create_async(VdManager *self, VdIdentity *owner, const char *path,
                              const VdCreateParams *params, VdJob *job, gpointer charge,
