@@ -48,7 +48,8 @@ struct VdDisk {
   mode_t image_mode;
   gboolean remote;
   guint64 physical_size; /* bytes on the host when it was last looked at */
-  gboolean has_facts;
+  gboolean has_facts;    /* FALSE with facts there: they are from before a change, and the image could not be
+                            looked at since */
   VdFacts facts;
   VdDiskState state;
   const char *operation;        /* what changes it at the moment, in the passive ("compacted"), or NULL */

@@ -117,8 +117,12 @@ static gboolean check_file(VdDisk *disk, VdImage *image, GError **error)
 
 static gboolean check_state(VdDisk *disk, VdHandle *handle, GError **error)
 {
-  if (disk->attachment == NULL)
+  if (disk->attachment == NULL && disk->has_facts)
     return vd_manager_is_idle(disk, error);
+  if (disk->attachment == NULL) {
+    vd_manager_refuse_unknown(disk, error);
+    return FALSE;
+  }
   if (handle->attacher) {
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_BAD_COMMAND,
                 "%s was attached through this handle already", disk->display);

@@ -13,9 +13,12 @@
 gboolean vd_operate_is_online(const VdDisk *disk, const VdOperation *op)
 {
   const VdDiskAttachment *a = disk->attachment;
+  /* Or has grown already, and its device has not. */
+  gboolean grows = a != NULL && (op->new_size > disk->facts.virtual_size ||
+                                 (op->new_size == disk->facts.virtual_size && op->new_size > a->plan.size));
 
-  return op->kind == VD_OPERATION_RESIZE && op->new_size > disk->facts.virtual_size && a != NULL &&
-         a->device != NULL && !a->plan.read_only && a->plan.whole && disk->state == VD_DISK_ATTACHED;
+  return op->kind == VD_OPERATION_RESIZE && grows && a->device != NULL && !a->plan.read_only &&
+         a->plan.whole && disk->state == VD_DISK_ATTACHED;
 }
 
 /* Takes working. error: taken, or NULL. The attachment is there: nobody forgets it while it is changing. */
@@ -61,7 +64,7 @@ static void on_grown(GTask *working, GError *error)
   VdDisk *disk = o->handle->disk;
   VdDiskAttachment *a = disk->attachment;
 
-  if (error == NULL) {
+  if (o->grown) {
     disk->facts.virtual_size = o->result->size = o->op.new_size;
     disk->facts.file_size = o->file_size;
   }
@@ -80,6 +83,7 @@ static gboolean grow(Operate *o, int fd, GCancellable *cancellable, GError **err
     return FALSE;
   if (fstat(fd, &st) == 0)
     o->file_size = (guint64)st.st_size;
+  o->grown = TRUE;
   return TRUE;
 }
 

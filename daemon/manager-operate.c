@@ -65,12 +65,20 @@ static gboolean check_state(const VdHandle *handle, const VdOperation *op, GErro
   else if (handle->image == NULL)
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE,
                 "the service was restarted after this handle was opened: open %s again", disk->display);
+  else if (a == NULL && !disk->has_facts)
+    vd_manager_refuse_unknown(disk, error);
   else if (handle->adding_parent)
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE, "%s is being given a parent",
                 disk->display);
   else
     return TRUE;
   return FALSE;
+}
+
+void vd_manager_refuse_unknown(const VdDisk *disk, GError **error)
+{
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_CHANGED,
+              "%s could not be looked at after it was changed: open it again", disk->display);
 }
 
 gboolean vd_manager_is_idle(const VdDisk *disk, GError **error)
@@ -151,9 +159,12 @@ static void forget_chain(VdHandle *handle)
   g_clear_pointer(&handle->chain, vd_chain_free);
 }
 
-static gboolean changes_chain(VdOperationKind kind)
+/* A new parent may be written in the image by a worker that could not say so any more; a merge that was not
+ * finished goes on with the same images. */
+static gboolean changes_chain(const Operate *o, const GError *error)
 {
-  return kind == VD_OPERATION_SET_PARENT || kind == VD_OPERATION_SET_LOCATOR || kind == VD_OPERATION_MERGE;
+  return o->op.kind == VD_OPERATION_SET_PARENT || o->op.kind == VD_OPERATION_SET_LOCATOR ||
+         (o->op.kind == VD_OPERATION_MERGE && error == NULL);
 }
 
 typedef struct {
@@ -175,10 +186,11 @@ static void on_probed_anew(GObject *source, GAsyncResult *result, gpointer user_
   else if (facts == NULL)
     g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "%s after it was %s: %s",
                      o->handle->disk->display, vd_operate_describe(o->op.kind), error->message);
+  o->handle->disk->has_facts = facts != NULL;
   /* A failure of the work itself says more. */
   if (facts == NULL && ended->error == NULL)
     ended->error = g_steal_pointer(&error);
-  if (ended->error == NULL && changes_chain(o->op.kind))
+  if (o->result != NULL && changes_chain(o, ended->error))
     forget_chain(o->handle);
   vd_operate_finish(ended->task, ended->error);
 }

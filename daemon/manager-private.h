@@ -69,6 +69,8 @@ gboolean vd_manager_check_cycle_finish(VdManager *self, GAsyncResult *result, GE
 /* manager-operate.c */
 /* Errors: VHD_INVALID_STATE (an operation changes the image). */
 gboolean vd_manager_is_idle(const VdDisk *disk, GError **error);
+/* FILE_CHANGED: its facts are from before a change. */
+void vd_manager_refuse_unknown(const VdDisk *disk, GError **error);
 /* The image is about to change: operations that look at it end, see manager-operate.h. */
 void vd_manager_overtake(VdDisk *disk);
 /* FALSE: nothing is under way. Else the handle is closed when that has ended, and task with it; one that goes

@@ -105,7 +105,9 @@ static VdDiskAttachment *attachment_from_record(const VdRunRecord *record, VdDev
   a->plan.direct_io = info->direct_io;
   a->plan.detach_on_unmount = record->detach_on_unmount;
   a->plan.size = info->size;
-  a->plan.whole = info->size == record->facts.virtual_size;
+  /* A device that could not be told of its disk's growth is smaller, and may be told yet. */
+  a->plan.whole = (record->attach_flags & VIRTDISK_ATTACH_RESTRICTED_RANGE) == 0 ||
+                  info->size == record->facts.virtual_size;
   a->plan.sector_size = record->facts.sector_size;
   if (!vd_lifetime_from_string(record->lifetime, &a->plan.lifetime))
     a->plan.lifetime = VD_LIFETIME_PERMANENT;

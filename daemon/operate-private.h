@@ -22,6 +22,7 @@ typedef struct {
   GCancellable *reading; /* its caller's, or somebody else's */
   gulong caller_left;    /* handler of the caller's own */
   gboolean overtaken;    /* the image has begun to change: what was read counts for nothing */
+  gboolean grown;        /* online: the image has, whatever else fails */
   guint64 file_size;     /* online: bytes, afterwards */
   /* SET_PARENT */
   VdImage *child;       /* whose parent is set; borrowed from the handle */

@@ -82,7 +82,7 @@ static void take_files(Operate *o)
 static gboolean is_growth(const Operate *o)
 {
   return o->op.kind == VD_OPERATION_EXPAND ||
-         (o->op.kind == VD_OPERATION_RESIZE && o->op.new_size > o->virtual_size);
+         (o->op.kind == VD_OPERATION_RESIZE && o->op.new_size >= o->virtual_size);
 }
 
 void vd_operate_fill(Operate *o)

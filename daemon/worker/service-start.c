@@ -172,14 +172,27 @@ static void abort_task(VdService *self)
     vd_service_await(self, NULL, VD_SERVICE_ABORT_DEADLINE_MS, NULL, NULL);
 }
 
+static gboolean is_done(VdService *self)
+{
+  g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&self->lock);
+
+  return self->ready && self->closed && self->said == NULL && self->result.header.kind != 0;
+}
+
 /* Until it says how it ended. */
 static gboolean await_task(VdService *self, guint deadline_ms, const VdServiceSpec *spec,
                            GCancellable *cancellable, GError **error)
 {
   do {
-    if (!vd_service_await(self, has_news, deadline_ms, cancellable, error)) {
+    g_autoptr(GError) cause = NULL;
+
+    if (!vd_service_await(self, has_news, deadline_ms, cancellable, &cause)) {
       if (g_cancellable_is_cancelled(cancellable))
         abort_task(self);
+      /* Too late: what is in the image is not to be told as undone. */
+      if (is_done(self))
+        return TRUE;
+      g_propagate_error(error, g_steal_pointer(&cause));
       return FALSE;
     }
     tell_progress(self, spec);

@@ -35,7 +35,8 @@ typedef struct {
 } VdServiceSpec;
 
 /* Blocking, in a thread: starts a worker, sends set-up and descriptors, waits until it is ready (or done, for
- * a task). A long task that is cancelled is told so, and waited for as long as VD_SERVICE_ABORT_DEADLINE_MS.
+ * a task). A long task that is cancelled is told so, and waited for as long as VD_SERVICE_ABORT_DEADLINE_MS;
+ * one that was done before it heard of it has succeeded.
  * Errors: those that a worker may blame an image for, TIMED_OUT, WORKER_LOST, NO_RESOURCES. */
 VdService *vd_service_start(const VdServiceSpec *spec, GCancellable *cancellable, GError **error);
 /* What a task of CHECK or REPAIR found: (element-type VdFault) (transfer full), at most VD_CHECK_MAX_FAULTS,

@@ -15,10 +15,12 @@ from testbed import HANDLE, JOB, NAME, USERS, BusError
 MIB = 1 << 20
 METAOPS, GET_INFO, ALL = 0x200000, 0x80000, 0x3F0000
 PENDING, ABORTED = 997, 995
-# A worker that serves or works waits at the pipe if there is one; whoever opens it for writing lets it go on.
+# A worker that serves or works waits at the pipe if there is one; whoever opens it for writing lets it go on. Others, which
+# look at images, fail as long as there is a file beside it.
 HELD_WORKER = """#!/bin/sh
 case "$*" in
 *--serve*) [ ! -p {hold} ] || read -r word < {hold} ;;
+*) [ ! -e {hold}.blind ] || exit 1 ;;
 esac
 exec {worker} "$@"
 """
@@ -314,6 +316,43 @@ class Jobs(testbed.TestCase):
         close()
         self.root.detach(handle)
 
+    def blind(self):
+        """No image can be looked at -> what ends that"""
+        path = self.hold + ".blind"
+        with open(path, "w"):
+            pass
+        self.addCleanup(lambda: os.path.exists(path) and os.unlink(path))
+        return lambda: os.unlink(path)
+
+    def look(self, path):
+        self.root.close_handle(self.root.open(path, 0, version=2, get_info_only=True))
+
+    def test_image_that_could_not_be_looked_at_afterwards(self):
+        path = self.image()
+        handle = self.root.open(path, 0, version=2)
+        see = self.blind()
+        self.assertBusError("WorkerLost", self.root.expand, handle, 128 * MIB)
+        see()
+        for call in (lambda: self.root.expand(handle, 192 * MIB), lambda: self.root.attach(handle)):
+            self.assertIn("open it again", self.assertBusError("FileChanged", call))
+        self.look(path)
+        self.assertEqual(self.root.info(handle, 1)["VirtualSize"], 128 * MIB)
+        self.root.expand(handle, 192 * MIB)
+
+    def test_parent_that_may_be_another_one_now(self):
+        first, second = self.image(name="first.vhdx"), self.image(name="second.vhdx")
+        child = os.path.join(self.dir, "child.vhdx")
+        self.root.close_handle(self.root.create(child, 0, parent_path=first))
+        handle = self.root.open(child, 0, version=2)
+        other = self.root.open(second, 0, version=2, get_info_only=True)
+        linkage = self.root.info(other, 2)["Identifier"]
+        self.root.close_handle(other)
+        see = self.blind()
+        self.assertBusError("WorkerLost", self.root.set_info, handle, 7, LinkageId=linkage, ParentFilePath=second)
+        see()
+        self.look(child)
+        self.assertIn("without its parents", self.assertBusError("VhdInvalidState", self.root.attach, handle))
+
     def test_service_killed(self):
         handle, job, path = self.compacting(job="lost")
         self.bed.kill_daemon()
@@ -346,8 +385,14 @@ class Jobs(testbed.TestCase):
         self.root.compact(handle)
 
     def worker(self):
-        """The one that waits: still the shell, under the worker's name."""
-        return next((pid for pid, name in testbed.processes() if name == "virtdisk-worker"), None)
+        """The one that waits: still the shell, under the worker's name. Others may not have ended yet."""
+        def serves(pid):
+            try:
+                return "--serve" in testbed.read(f"/proc/{pid}/cmdline")
+            except OSError:
+                return False
+
+        return next((pid for pid, name in testbed.processes() if name == "virtdisk-worker" and serves(pid)), None)
 
 
 if __name__ == "__main__":

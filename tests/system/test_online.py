@@ -4,7 +4,9 @@
 ResizeVirtualDisk of a disk that is in use: the device grows under a mounted file system, which grows then; what cannot be done
 to a disk in use is refused.
 """
+import fcntl
 import os
+import struct
 import subprocess
 import sys
 
@@ -15,6 +17,8 @@ from testbed import HANDLE, options
 
 SIZE, LARGER = 64 * MIB, 192 * MIB
 FIXED = 1
+# <linux/loop.h>: struct loop_info64
+LOOP_SET_STATUS64, LOOP_GET_STATUS64, LOOP_INFO_SIZE, LOOP_SIZELIMIT_OFFSET = 0x4C04, 0x4C05, 232, 32
 KERNEL_ASKS_FILES = (6, 14)  # for their size, when a loop device is to grow
 
 
@@ -103,6 +107,23 @@ class Online(served.TestCase):
         self.root.close_handle(self.root.create(path, SIZE, FIXED))
         self.grow(path, self.attach(path, route=None))
         self.bed.run(["qemu-img", "info", "-f", "vpc", path])
+
+    def test_device_that_was_not_told(self):
+        """As after a service that ended between the growth of the image and that of its device."""
+        path = self.path("a.img")
+        with open(path, "wb") as file:
+            file.truncate(SIZE)
+        device = self.attach(path, route=None)
+        self.resize(path, LARGER)
+        with open(device, "rb") as loop:
+            status = bytearray(fcntl.ioctl(loop, LOOP_GET_STATUS64, bytes(LOOP_INFO_SIZE)))
+            struct.pack_into("=Q", status, LOOP_SIZELIMIT_OFFSET, SIZE)
+            fcntl.ioctl(loop, LOOP_SET_STATUS64, bytes(status))
+        self.assertEqual(self.size_of(device), SIZE)
+        self.bed.stop_daemon()
+        self.bed.start_daemon()
+        self.assertEqual(self.resize(path, LARGER), "")
+        self.assertEqual(self.size_of(device), LARGER)
 
     def test_what_is_attached_does_not_shrink(self):
         path = self.make("a", LARGER)
