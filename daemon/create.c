@@ -110,17 +110,21 @@ static gboolean check_block(const VdCreateParams *p, guint32 device_id, GError *
   return TRUE;
 }
 
-/* Bytes. */
-static guint64 smallest_size(guint32 device_id)
+guint64 vd_create_smallest_size(guint32 device_id)
 {
   return device_id == VIRTDISK_DEVICE_RAW ? SECTOR : VD_CREATE_MIN_SIZE;
 }
 
+guint64 vd_create_largest_size(guint32 device_id)
+{
+  return device_id == VIRTDISK_DEVICE_VHDX  ? VD_MAX_VIRTUAL_SIZE
+         : device_id == VIRTDISK_DEVICE_VHD ? VD_CREATE_MAX_VHD_SIZE
+                                            : VD_MAX_RAW_SIZE;
+}
+
 static gboolean is_possible_size(guint64 size, guint32 device_id, GError **error)
 {
-  guint64 largest = device_id == VIRTDISK_DEVICE_VHDX  ? VD_MAX_VIRTUAL_SIZE
-                    : device_id == VIRTDISK_DEVICE_VHD ? VD_CREATE_MAX_VHD_SIZE
-                                                       : VD_MAX_RAW_SIZE;
+  guint64 largest = vd_create_largest_size(device_id);
 
   if (size <= largest)
     return TRUE;
@@ -137,7 +141,7 @@ static gboolean check_size(const VdCreateParams *p, guint32 device_id, GError **
     return invalid(error, "maximum_size must be 0 with a parent: the child has its size");
   if (p->parent_path != NULL || (p->source_path != NULL && p->maximum_size == 0))
     return TRUE;
-  if (p->maximum_size < smallest_size(device_id))
+  if (p->maximum_size < vd_create_smallest_size(device_id))
     return invalid(error, device_id == VIRTDISK_DEVICE_RAW
                               ? "maximum_size is less than 512 bytes"
                               : "maximum_size is less than 3145728 bytes (3 MiB)");
@@ -353,7 +357,7 @@ static void take_sectors(const VdFacts *source, VdCreateSpec *spec)
 gboolean vd_create_from_source(const VdCreateParams *p, const VdFacts *source, VdCreateSpec *spec,
                                GError **error)
 {
-  guint64 least = smallest_size(spec->device_id);
+  guint64 least = vd_create_smallest_size(spec->device_id);
 
   if (spec->device_id == VIRTDISK_DEVICE_VHDX)
     take_sectors(source, spec);

@@ -13,6 +13,10 @@
 #define VD_CREATE_MIN_SIZE (G_GUINT64_CONSTANT(3) << 20)
 #define VD_CREATE_MAX_VHD_SIZE (G_GUINT64_CONSTANT(2040) << 30)
 
+/* Bytes of a virtual disk, by format. */
+guint64 vd_create_smallest_size(guint32 device_id);
+guint64 vd_create_largest_size(guint32 device_id);
+
 /* Parameters as they came. */
 typedef struct {
   guint32 device_id;

@@ -94,8 +94,8 @@ static gboolean check_size(const VdHandle *handle, const VdOperation *op, GError
 {
   const VdFacts *facts = &handle->disk->facts;
   guint64 current = facts->virtual_size, new_size = op->new_size;
-  gboolean vhdx = handle->disk->device_id == VIRTDISK_DEVICE_VHDX;
-  guint64 largest = vhdx ? VD_MAX_VIRTUAL_SIZE : VD_CREATE_MAX_VHD_SIZE;
+  guint64 smallest_size = vd_create_smallest_size(handle->disk->device_id);
+  guint64 largest = vd_create_largest_size(handle->disk->device_id);
   gboolean smallest =
       op->kind == VD_OPERATION_RESIZE && (op->flags & VIRTDISK_RESIZE_TO_SMALLEST_SAFE_VIRTUAL_SIZE) != 0;
 
@@ -107,10 +107,10 @@ static gboolean check_size(const VdHandle *handle, const VdOperation *op, GError
   if (smallest)
     return new_size == 0 || refuse(error, VIRTDISK_ERROR_INVALID_PARAMETER,
                                    "new_size must be 0 with RESIZE_TO_SMALLEST_SAFE_VIRTUAL_SIZE");
-  if (new_size % facts->sector_size != 0 || new_size < VD_CREATE_MIN_SIZE) {
+  if (new_size % facts->sector_size != 0 || new_size < smallest_size) {
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
-                "new_size is %" G_GUINT64_FORMAT ": not a multiple of %u, or less than 3145728", new_size,
-                facts->sector_size);
+                "new_size is %" G_GUINT64_FORMAT ": not a multiple of %u, or less than %" G_GUINT64_FORMAT,
+                new_size, facts->sector_size, smallest_size);
     return FALSE;
   }
   if (op->kind == VD_OPERATION_EXPAND && new_size <= current) {
