@@ -123,7 +123,9 @@ GError *vd_manager_parent_error(GError *error)
   VirtdiskError code = VIRTDISK_ERROR_VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT;
   GError *told;
 
-  if (is_ours(error) || g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION) ||
+  /* Another domain: it was cancelled, and nothing is wrong with the file. */
+  if (error->domain != VIRTDISK_ERROR || is_ours(error) ||
+      g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION) ||
       g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_WORKER_LOST))
     return error;
   if (g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_FILE_NOT_FOUND) ||

@@ -16,11 +16,12 @@ MIB = 1 << 20
 METAOPS, GET_INFO, ALL = 0x200000, 0x80000, 0x3F0000
 PENDING, ABORTED = 997, 995
 # A worker that serves or works waits at the pipe if there is one; whoever opens it for writing lets it go on. Others, which
-# look at images, fail as long as there is a file beside it.
+# look at images, wait at a second one, and fail as long as there is a file beside it.
 HELD_WORKER = """#!/bin/sh
 case "$*" in
 *--serve*) [ ! -p {hold} ] || read -r word < {hold} ;;
-*) [ ! -e {hold}.blind ] || exit 1 ;;
+*) [ ! -e {hold}.blind ] || exit 1
+   [ ! -p {hold}.looks ] || read -r word < {hold}.looks ;;
 esac
 exec {worker} "$@"
 """
@@ -102,6 +103,11 @@ class Jobs(testbed.TestCase):
         self.assertFalse(found["Cancelable"])
         self.assertEqual(set(self.root.wait_job(job)) - {"note"}, {"copied", "given-back", "fell-back"})
         self.assertEqual(self.root.progress(handle)[0], 0)
+
+    def test_progress_of_the_job_that_made_the_handle(self):
+        handle = self.root.create(os.path.join(self.dir, "new.vhdx"), 64 * MIB, job="made")
+        self.assertEqual(self.root.progress(handle)[0], 0)
+        self.root.close_handle(handle)
 
     def test_released(self):
         handle = self.root.open(self.image(), METAOPS | GET_INFO)
@@ -187,6 +193,19 @@ class Jobs(testbed.TestCase):
         self.let_go()
         self.assertBusError("OperationAborted", call.result)
 
+    def test_cancelled_while_the_parent_is_looked_at(self):
+        parent, path = self.image(), os.path.join(self.dir, "child.vhdx")
+        pipe = self.hold + ".looks"
+        os.mkfifo(pipe)
+        job = self.root.create(path, 0, parent_path=parent, async_=True)
+        go_on = self.take_waiting(pipe)
+        self.root.cancel_job(job)
+        go_on()
+        self.assertBusError("OperationAborted", self.root.wait_job, job)
+        self.assertEqual(self.state(job), "cancelled")
+        self.assertFalse(os.path.exists(path))
+        self.assert_usable(parent)
+
     def test_closing_the_handle_cancels(self):
         handle, job, path = self.compacting()
         closing = self.root.begin(handle, HANDLE, "Close", "(a{sv})", {})
@@ -265,18 +284,27 @@ class Jobs(testbed.TestCase):
         self.hold_workers()
         signature = "(ua{sv})" if arguments else "(a{sv})"
         call = client.begin(handle, HANDLE, method, signature, *arguments, {})
+        return call, self.take_waiting(self.hold), lambda: client.close_handle(handle)
+
+    def take_waiting(self, pipe):
+        """Waits for a worker at the pipe; others are not held from then on -> what lets it go on"""
         end = []
 
         def waits():
             try:
-                end.append(os.open(self.hold, os.O_WRONLY | os.O_NONBLOCK))
+                end.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
             except OSError:
                 return False
             return True
 
+        def go_on():
+            if end:
+                os.close(end.pop())
+
         self.bed.wait(waits, "a worker that waits")
-        os.unlink(self.hold)
-        return call, lambda: os.close(end.pop()) if end else None, lambda: client.close_handle(handle)
+        os.unlink(pipe)
+        self.addCleanup(go_on)
+        return go_on
 
     def public_image(self):
         """Of one user, and to be read by others."""
@@ -288,7 +316,6 @@ class Jobs(testbed.TestCase):
         path = self.public_image()
         handle = self.root.open(path, 0, version=2)
         call, go_on, close = self.reading(self.connect("vd-second"), path, method, *arguments)
-        self.addCleanup(go_on)
         change(handle)
         go_on()
         self.assertIn("ask again", self.assertBusError("VhdInvalidState", call.result))
@@ -306,7 +333,6 @@ class Jobs(testbed.TestCase):
     def test_reading_beside_reading(self):
         path = self.public_image()
         call, go_on, close = self.reading(self.connect("vd-second"), path, "GetVirtualDiskInformation", 12)
-        self.addCleanup(go_on)
         handle = self.root.open(path, 0, version=2)
         self.assertIn("FragmentationPercentage", self.root.info(handle, 12))
         self.root.attach(handle, 1)
