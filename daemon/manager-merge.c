@@ -40,7 +40,9 @@ static void on_locked_again(GObject *source, GAsyncResult *result, gpointer user
   Step *step = user_data;
   GError *cause = g_object_steal_data(G_OBJECT(step->task), "virtdisk-merge-error");
 
-  vd_image_lock_finish(current_of(step), result, NULL);
+  /* Somebody was quicker: the chain is not to be used without its locks. */
+  if (!vd_image_lock_finish(current_of(step), result, NULL))
+    vd_operate_forget_chain(((Operate *)g_task_get_task_data(step->task))->handle);
   step_on(step, cause);
 }
 

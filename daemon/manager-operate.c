@@ -149,8 +149,7 @@ void vd_operate_finish(GTask *owned, GError *error)
     g_task_return_pointer(task, g_steal_pointer(&o->result), (GDestroyNotify)vd_operation_result_free);
 }
 
-/* What the handle knows of the chain is from before. */
-static void forget_chain(VdHandle *handle)
+void vd_operate_forget_chain(VdHandle *handle)
 {
   handle->rights.flags |= VIRTDISK_OPEN_NO_PARENTS;
   if (handle->chain == NULL)
@@ -191,7 +190,7 @@ static void on_probed_anew(GObject *source, GAsyncResult *result, gpointer user_
   if (facts == NULL && ended->error == NULL)
     ended->error = g_steal_pointer(&error);
   if (o->result != NULL && changes_chain(o, ended->error))
-    forget_chain(o->handle);
+    vd_operate_forget_chain(o->handle);
   vd_operate_finish(ended->task, ended->error);
 }
 

@@ -51,6 +51,8 @@ gboolean vd_operate_guard_size(const VdOperation *op, guint64 virtual_size, guin
 /* manager-operate.c. The end of an operation; takes both. error NULL: it is done, and operate->result holds.
  */
 void vd_operate_finish(GTask *task, GError *error);
+/* What the handle knows of its parents is from before, or nobody holds them for it any more. */
+void vd_operate_forget_chain(VdHandle *handle);
 
 /* operate-work.c */
 void vd_operate_fill(Operate *operate);
