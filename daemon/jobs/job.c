@@ -87,6 +87,9 @@ VdJob *vd_job_new(char *id, VdJobOperation operation, const char *path, uid_t ui
 
 /* Progress */
 
+/* Microseconds between two words to everybody on the bus, however much a worker talks. */
+#define TELL_INTERVAL 250000
+
 static gboolean on_told(gpointer user_data)
 {
   VdJob *self = user_data;
@@ -94,6 +97,7 @@ static gboolean on_told(gpointer user_data)
 
   g_mutex_lock(&self->lock);
   self->is_telling = FALSE;
+  self->told_at = g_get_monotonic_time();
   current = self->told[0];
   completion = self->told[1];
   g_mutex_unlock(&self->lock);
@@ -108,15 +112,18 @@ void vd_job_tell(gpointer job, guint64 current, guint64 completion)
 {
   VdJob *self = job;
   gboolean was_telling;
+  gint64 wait;
 
   g_mutex_lock(&self->lock);
   self->told[0] = current;
   self->told[1] = completion;
   was_telling = self->is_telling;
+  wait = self->told_at == 0 ? 0 : self->told_at + TELL_INTERVAL - g_get_monotonic_time();
   self->is_telling = TRUE;
   g_mutex_unlock(&self->lock);
   if (!was_telling)
-    g_idle_add_full(G_PRIORITY_DEFAULT, on_told, g_object_ref(self), g_object_unref);
+    g_timeout_add_full(G_PRIORITY_DEFAULT, wait > 0 ? (guint)(wait / 1000) + 1 : 0, on_told,
+                       g_object_ref(self), g_object_unref);
 }
 
 /* Ends */

@@ -65,8 +65,9 @@ struct _VdJob {
   gpointer charge;
   GDestroyNotify free_charge;
   guint keep_source;
-  GMutex lock; /* of told and is_telling */
+  GMutex lock; /* of told, told_at and is_telling */
   guint64 told[2];
+  gint64 told_at; /* microseconds, monotonic; 0: not yet */
   gboolean is_telling;
 };
 

@@ -215,6 +215,25 @@ TEST_F(Jobs, ProgressComesFromAnyThread)
   EXPECT_EQ(vd_progress_fraction(&job->progress), 1) << "a word that comes late counts no more";
 }
 
+TEST_F(Jobs, WhoTalksMuchIsNotRepeatedAsOften)
+{
+  g_autoptr(VdJob) job = begin();
+  gint64 first, second;
+
+  vd_job_tell(job, 1, 10);
+  while (signals_.size() < 2)
+    g_main_context_iteration(nullptr, TRUE);
+  first = g_get_monotonic_time();
+  vd_job_tell(job, 2, 10);
+  vd_job_tell(job, 3, 10);
+  while (signals_.size() < 3)
+    g_main_context_iteration(nullptr, TRUE);
+  second = g_get_monotonic_time();
+  EXPECT_GE(second - first, 200000) << "microseconds";
+  EXPECT_EQ(job->progress.current, 3u);
+  vd_job_end(job, nullptr, nullptr);
+}
+
 TEST_F(Jobs, NextRunSaysWhatWasInterrupted)
 {
   std::string word(VD_JOB_MAX_TOKEN, 'w');
