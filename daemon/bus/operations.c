@@ -14,6 +14,11 @@ VdJob *vd_call_begin_job(VdCall *call, VdJobOperation operation, const char *pat
                     .detached = call->job_options.detached,
                     .free_charge = (GDestroyNotify)vd_charge_free};
 
+  /* Nobody would ever cancel it. */
+  if (g_cancellable_is_cancelled(call->cancellable) && !spec.detached) {
+    g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_OPERATION_ABORTED, "the caller has gone");
+    return NULL;
+  }
   spec.charge = vd_quota_charge(call->service->quota, call->identity->uid, VD_QUOTA_JOBS, error);
   return spec.charge != NULL ? vd_job_begin(vd_manager_get_jobs(call->service->manager), &spec, error) : NULL;
 }
