@@ -375,7 +375,7 @@ static void take_away(const char *name)
 /* Never over a file that is there; where the file system has no such call the name is claimed first. */
 static int rename_new(void)
 {
-  int claim;
+  int claim, cause;
 
   if (renameat2(new_file.folder, new_file.temporary, new_file.folder, new_file.name, RENAME_NOREPLACE) == 0)
     return 0;
@@ -385,7 +385,12 @@ static int rename_new(void)
   if (claim < 0)
     return -1;
   close(claim);
-  return renameat(new_file.folder, new_file.temporary, new_file.folder, new_file.name);
+  if (renameat(new_file.folder, new_file.temporary, new_file.folder, new_file.name) == 0)
+    return 0;
+  cause = errno;
+  unlinkat(new_file.folder, new_file.name, 0);
+  errno = cause;
+  return -1;
 }
 
 static int give_name(void)
