@@ -192,6 +192,12 @@ static void start_detach(GTask *owned)
       g_task_return_error(task, busy_handles(disk, detach->handle));
     return;
   }
+  /* Before anything inside goes for nothing. */
+  if (disk->attachment->changing) {
+    g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE, "%s is being %s",
+                            disk->display, disk->operation != NULL ? disk->operation : "changed");
+    return;
+  }
   inner = vd_nesting_find_inner(self, disk);
   if (inner != NULL && detach->mode == VD_DETACH_FORCE) {
     vd_manager_detach_async(self, inner, NULL, VD_DETACH_FORCE, cancellable, on_inner_detached,
@@ -203,11 +209,6 @@ static void start_detach(GTask *owned)
                             "%s (%s) holds the image %s, which is attached as %s: detach that first",
                             disk->display, vd_device_get_info(disk->attachment->device)->title,
                             inner->display, vd_device_get_info(inner->attachment->device)->title);
-    return;
-  }
-  if (disk->attachment->changing) {
-    g_task_return_new_error(task, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE, "%s is being %s",
-                            disk->display, disk->operation != NULL ? disk->operation : "changed");
     return;
   }
   detach->was_pending = disk->state == VD_DISK_DETACH_PENDING;
