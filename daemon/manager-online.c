@@ -48,12 +48,15 @@ static void on_resized(GObject *source, GAsyncResult *result, gpointer user_data
   Operate *o = g_task_get_task_data(working);
   VdDisk *disk = o->handle->disk;
   g_autoptr(GError) error = NULL;
+  g_autofree char *note = NULL;
 
   if (vd_device_resize_finish(disk->attachment->device, result, &error))
     disk->attachment->plan.size = o->op.new_size;
   else
-    g_snprintf(o->result->note, sizeof o->result->note,
-               "the image has grown, and its device will when it is attached again: %s", error->message);
+    note = g_strdup_printf("the image has grown, and its device will when it is attached again: %s",
+                           error->message);
+  if (note != NULL)
+    vd_text_cut(note, o->result->note, sizeof o->result->note);
   end(working, NULL);
 }
 

@@ -50,3 +50,13 @@ char *vd_path_to_display(const char *path)
 {
   return to_display(path, "\\\\");
 }
+
+void vd_text_cut(const char *text, char *target, gsize size)
+{
+  g_autofree char *display = vd_text_to_display(text);
+  const char *end = display;
+
+  while (*end != '\0' && (gsize)(g_utf8_next_char(end) - display) < size)
+    end = g_utf8_next_char(end);
+  g_strlcpy(target, display, (gsize)(end - display) + 1);
+}

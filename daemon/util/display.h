@@ -11,6 +11,8 @@ gboolean vd_is_harmless(gunichar character);
  * that turn the direction of text become \xNN. What is fit already comes back unchanged. (transfer full)
  */
 char *vd_text_to_display(const char *text);
+/* The same into size bytes at target, cut at a character. */
+void vd_text_cut(const char *text, char *target, gsize size);
 /* The same for a path or a process' name, and a backslash becomes two: nothing else can look like it.
  * (transfer full) */
 char *vd_path_to_display(const char *path);

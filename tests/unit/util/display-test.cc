@@ -42,3 +42,17 @@ TEST(Display, BytesThatAreNotUtf8AreEscaped)
   EXPECT_EQ(display("/\xed\xa0\x80"), "/\\xed\\xa0\\x80"); // half of a surrogate pair
   EXPECT_TRUE(g_utf8_validate(display("/\xf8\x88\x80\x80\x80\xc0\xaf").c_str(), -1, nullptr));
 }
+
+TEST(Display, CutsBetweenCharacters)
+{
+  char target[8];
+
+  vd_text_cut("Größe", target, sizeof target);
+  EXPECT_STREQ(target, "Größe"); // seven bytes and the end
+  vd_text_cut("Größen", target, sizeof target);
+  EXPECT_STREQ(target, "Größe");
+  vd_text_cut("123456ß", target, sizeof target);
+  EXPECT_STREQ(target, "123456");
+  vd_text_cut("1234567\n", target, sizeof target);
+  EXPECT_STREQ(target, "1234567");
+}
