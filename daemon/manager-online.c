@@ -16,9 +16,11 @@ gboolean vd_operate_is_online(const VdDisk *disk, const VdOperation *op)
   /* Or has grown already, and its device has not. */
   gboolean grows = a != NULL && (op->new_size > disk->facts.virtual_size ||
                                  (op->new_size == disk->facts.virtual_size && op->new_size > a->plan.size));
+  gboolean may = op->kind == VD_OPERATION_RESIZE ||
+                 (op->kind == VD_OPERATION_EXPAND && (op->flags & VIRTDISK_EXPAND_NOTIFY_CHANGE) != 0);
 
-  return op->kind == VD_OPERATION_RESIZE && grows && a->device != NULL && !a->plan.read_only &&
-         a->plan.whole && disk->state == VD_DISK_ATTACHED;
+  return may && grows && a->device != NULL && !a->plan.read_only && a->plan.whole &&
+         disk->state == VD_DISK_ATTACHED;
 }
 
 /* Takes working. error: taken, or NULL. The attachment is there: nobody forgets it while it is changing. */

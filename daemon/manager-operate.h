@@ -39,7 +39,7 @@ typedef enum {
 /* Parameters as they came; each kind has its own. */
 typedef struct {
   VdOperationKind kind;
-  guint32 flags;        /* COMPACT: VD_COMPACT_*; RESIZE: VirtdiskResizeFlags; MIRROR: VirtdiskMirrorFlags */
+  guint32 flags;        /* COMPACT: VD_COMPACT_*; RESIZE, EXPAND, MIRROR: VirtdiskResizeFlags and the like */
   guint64 new_size;     /* EXPAND, RESIZE: bytes */
   guint32 version;      /* MERGE: 1, 2 */
   guint32 source_depth; /* MERGE: the leaf is 1 */

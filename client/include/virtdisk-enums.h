@@ -106,10 +106,14 @@ typedef enum { /*< flags >*/
 
 /**
  * VirtdiskExpandFlags:
+ * @VIRTDISK_EXPAND_NONE: the disk is detached
+ * @VIRTDISK_EXPAND_NOTIFY_CHANGE: or attached: its device grows with it
+ *
  * EXPAND_VIRTUAL_DISK_FLAG.
  */
 typedef enum { /*< flags >*/
-               VIRTDISK_EXPAND_NONE = 0
+               VIRTDISK_EXPAND_NONE = 0,
+               VIRTDISK_EXPAND_NOTIFY_CHANGE = 1
 } VirtdiskExpandFlags;
 
 /**

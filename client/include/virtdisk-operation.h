@@ -130,7 +130,7 @@ VirtdiskJob *virtdisk_handle_compact_virtual_disk_finish(VirtdiskHandle *handle,
 /**
  * virtdisk_handle_expand_virtual_disk:
  * @handle: a handle
- * @flags: %VIRTDISK_EXPAND_NONE
+ * @flags: how
  * @new_size: size of the disk in bytes, larger than now
  * @parameters: (nullable): what else there is to say
  * @cancellable: (nullable): cancels the job
@@ -147,7 +147,7 @@ VirtdiskJob *virtdisk_handle_expand_virtual_disk(VirtdiskHandle *handle, Virtdis
 /**
  * virtdisk_handle_expand_virtual_disk_async:
  * @handle: a handle
- * @flags: %VIRTDISK_EXPAND_NONE
+ * @flags: how
  * @new_size: size of the disk in bytes, larger than now
  * @parameters: (nullable): what else there is to say
  * @cancellable: (nullable): cancels the job

@@ -99,6 +99,7 @@ static void on_made(GObject *source, GAsyncResult *result, gpointer user_data)
     return;
   }
   if (handle != NULL) {
+    g_set_object(&handle->job, made->job);
     made->results.handle = g_strdup(handle->id);
     made->results.new_size = handle->disk->facts.virtual_size;
   }

@@ -139,7 +139,7 @@ static void resize(VdCall *call, VdOperationKind kind, guint32 known_flags, VdJo
 
 static void perform_expand(VdCall *call)
 {
-  resize(call, VD_OPERATION_EXPAND, 0, VD_JOB_EXPAND);
+  resize(call, VD_OPERATION_EXPAND, VIRTDISK_EXPAND_NOTIFY_CHANGE, VD_JOB_EXPAND);
 }
 
 static void perform_resize(VdCall *call)

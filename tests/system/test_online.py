@@ -17,6 +17,7 @@ from testbed import HANDLE, options
 
 SIZE, LARGER = 64 * MIB, 192 * MIB
 FIXED = 1
+NOTIFY_CHANGE = 1
 # <linux/loop.h>: struct loop_info64
 LOOP_SET_STATUS64, LOOP_GET_STATUS64, LOOP_INFO_SIZE, LOOP_SIZELIMIT_OFFSET = 0x4C04, 0x4C05, 232, 32
 KERNEL_ASKS_FILES = (6, 14)  # for their size, when a loop device is to grow
@@ -107,6 +108,17 @@ class Online(served.TestCase):
         self.root.close_handle(self.root.create(path, SIZE, FIXED))
         self.grow(path, self.attach(path, route=None))
         self.bed.run(["qemu-img", "info", "-f", "vpc", path])
+
+    def test_expanded_and_told(self):
+        path = self.path("a.img")
+        with open(path, "wb") as file:
+            file.truncate(MIB)
+        device = self.attach(path, route=None)
+        handle = self.root.open(path, 0, version=2)
+        self.assertBusError("VhdInvalidState", self.root.expand, handle, 2 * MIB)
+        self.root.expand(handle, 2 * MIB, NOTIFY_CHANGE)
+        self.root.close_handle(handle)
+        self.assertEqual(self.size_of(device), 2 * MIB)
 
     def test_device_that_was_not_told(self):
         """As after a service that ended between the growth of the image and that of its device."""
