@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <functional>
 #include <poll.h>
 #include <future>
@@ -311,6 +312,26 @@ TEST_F(ServiceCheck, CountsMustNotOverflow)
 }
 
 // Whoever still holds the listening socket of a worker may still write for it.
+TEST(ServiceTask, ThatIsDoneWhenItHearsOfItsEndHasSucceeded)
+{
+  g_autoptr(GCancellable) cancellable = g_cancellable_new();
+  g_autoptr(GError) error = nullptr;
+  int image = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  VdServiceSpec spec = {};
+  VdServeResult result;
+
+  spec.program = FAKE_TASK;
+  spec.setup.task = VD_TASK_COMPACT;
+  spec.transport_fd = -1;
+  spec.images = &image;
+  spec.n_images = 1;
+  g_cancellable_cancel(cancellable);
+  g_autoptr(VdService) service = vd_service_start(&spec, cancellable, &error);
+  close(image);
+  ASSERT_NE(service, nullptr) << error->message;
+  EXPECT_TRUE(vd_service_get_result(service, &result, nullptr));
+}
+
 TEST(ServiceEnd, IsWhenNobodyListens)
 {
   std::string folder = "/tmp/virtdisk-test.XXXXXX";
