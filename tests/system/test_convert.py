@@ -348,7 +348,7 @@ class Convert(testbed.TestCase):
         call = user.begin(ROOT, MANAGER, "CreateVirtualDisk", "(suuta{sv})", own + "/a.vhdx", 0, 0, 0,
                           options(version=2, source_path=link), interactive=True)
         self.assertIn("when its use was allowed", self.assertBusError("FileChanged", call.result))
-        self.assertEqual([question["device"] for question in self.bed.polkit_asked()], [asked])
+        self.assertEqual({question["device"] for question in self.bed.polkit_asked()}, {asked})
 
     def test_a_device_that_others_have(self):
         source = images.raw(self.path("fs.img"), 64 * MIB, fs="ext4")

@@ -411,14 +411,14 @@ class Jobs(testbed.TestCase):
         self.root.compact(handle)
 
     def worker(self):
-        """The one that waits: still the shell, under the worker's name. Others may not have ended yet."""
-        def serves(pid):
+        """The one that waits: still the shell, under the worker's name. Those before it may not have ended yet."""
+        def waits(pid):
             try:
-                return "--serve" in testbed.read(f"/proc/{pid}/cmdline")
+                return testbed.read(f"/proc/{pid}/cmdline").startswith("/bin/sh\0")
             except OSError:
                 return False
 
-        return next((pid for pid, name in testbed.processes() if name == "virtdisk-worker" and serves(pid)), None)
+        return next((pid for pid, name in testbed.processes() if name == "virtdisk-worker" and waits(pid)), None)
 
 
 if __name__ == "__main__":
