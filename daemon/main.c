@@ -293,14 +293,18 @@ static gboolean is_once(const Options *options)
 
 static void on_alarm(int number) {}
 
-/* Those that make one attachment each wait for each other. */
-static int lock_in_turn(int fd)
+/* How long a service waits for the folder, seconds: what forks has become another program by then. */
+#define SERVICE_WAIT_SECONDS 5
+
+/* Those that make one attachment each wait for each other. A service waits for what its predecessor was just
+ * starting: a child has the lock as well until it has become another program. */
+static int lock_in_turn(int fd, guint seconds)
 {
   const struct sigaction action = {.sa_handler = on_alarm};
   int result;
 
   sigaction(SIGALRM, &action, NULL);
-  alarm(VD_ONCE_WAIT_SECONDS);
+  alarm(seconds);
   result = flock(fd, LOCK_EX);
   if (result != 0 && errno == EINTR)
     errno = EWOULDBLOCK;
@@ -317,7 +321,7 @@ static gboolean lock_rundir(Daemon *self, GError **error)
     mkdir(self->options.rundir, 0700); /* what is there already serves as well, and what fails shows below */
   self->rundir_fd = open(self->options.rundir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (self->rundir_fd >= 0 &&
-      (once ? lock_in_turn(self->rundir_fd) : flock(self->rundir_fd, LOCK_EX | LOCK_NB)) == 0)
+      lock_in_turn(self->rundir_fd, once ? VD_ONCE_WAIT_SECONDS : SERVICE_WAIT_SECONDS) == 0)
     return TRUE;
   g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno), "%s: %s", self->options.rundir,
               errno == EWOULDBLOCK ? "another virtdiskd runs here" : g_strerror(errno));
