@@ -25,6 +25,7 @@ typedef struct {
   char *session; /* lifetime session: id of the login session */
   gboolean opened_read_only;
   gboolean was_mounted;
+  gboolean tracked;    /* its changes are, or its device is made so */
   gboolean lost;       /* changing, and its device is gone */
   gpointer mirror;     /* of manager-mirror.c: it is being mirrored, or NULL */
   gboolean changing;   /* its image or its worker is, and it is not to be detached meanwhile */

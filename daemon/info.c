@@ -3,6 +3,7 @@
 
 #include "hostfile.h"
 #include "util/guid.h"
+#include "worker/serve-protocol.h"
 
 static gboolean invalid_type(VdDisk *disk, guint32 version, GError **error)
 {
@@ -124,6 +125,8 @@ gboolean vd_info_needs_measure(const VdHandle *handle, guint32 version)
 {
   const VdDisk *disk = handle->disk;
 
+  if (version == VIRTDISK_INFO_CHANGE_TRACKING_STATE)
+    return TRUE;
   if (disk->facts.linear || disk->device_id == VIRTDISK_DEVICE_ISO)
     return FALSE;
   return version == VIRTDISK_INFO_FRAGMENTATION ||
@@ -133,6 +136,13 @@ gboolean vd_info_needs_measure(const VdHandle *handle, guint32 version)
 gboolean vd_info_of_measured(VdHandle *handle, const VdOperationResult *measured, VdInfo *ret_info,
                              GError **error)
 {
+  if (ret_info->version == VIRTDISK_INFO_CHANGE_TRACKING_STATE) {
+    ret_info->change_tracking.enabled = (measured->changes & VD_CHANGES_ENABLED) != 0;
+    ret_info->change_tracking.newer_changes = (measured->changes & VD_CHANGES_NEWER) != 0;
+    g_strlcpy(ret_info->change_tracking.most_recent_id, measured->note,
+              sizeof ret_info->change_tracking.most_recent_id);
+    return TRUE;
+  }
   if (ret_info->version == VIRTDISK_INFO_FRAGMENTATION) {
     ret_info->fragmentation_percentage = measured->fragmentation;
     return TRUE;
@@ -201,8 +211,6 @@ gboolean vd_info_get(VdHandle *handle, guint32 version, VdInfo *ret_info, GError
     return get_for_child(handle, ret_info, error);
   case VIRTDISK_INFO_VIRTUAL_DISK_ID:
     return get_virtual_disk_id(disk, ret_info, error);
-  case VIRTDISK_INFO_CHANGE_TRACKING_STATE:
-    return invalid_type(disk, version, error);
   default:
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "information %u is not 1 to 15",
                 version);

@@ -31,6 +31,10 @@ typedef struct {
     guint64 smallest_safe_virtual_size; /* bytes */
     guint32 fragmentation_percentage;
     gboolean is_loaded;
+    struct {
+      gboolean enabled, newer_changes;
+      char most_recent_id[64]; /* or empty */
+    } change_tracking;
   };
 } VdInfo;
 
@@ -39,7 +43,7 @@ typedef struct {
  * format or subtype has no such thing), VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE (no partition table).
  */
 gboolean vd_info_get(VdHandle *handle, guint32 version, VdInfo *ret_info, GError **error);
-/* It is not in memory: VD_OPERATION_MEASURE has it. */
+/* It is not in memory: VD_OPERATION_MEASURE has it, or VD_OPERATION_CHANGE_TRACKING_STATE. */
 gboolean vd_info_needs_measure(const VdHandle *handle, guint32 version);
 /* ret_info: its version is set. Errors: VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE. */
 gboolean vd_info_of_measured(VdHandle *handle, const VdOperationResult *measured, VdInfo *ret_info,

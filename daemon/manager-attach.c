@@ -14,6 +14,7 @@ typedef struct {
   VdHandle *handle;
   VdDisk *disk;
   VdContents *contents;
+  int changes_fd; /* -1: they are not tracked */
 } Attach;
 
 static void attach_free(gpointer data)
@@ -23,6 +24,8 @@ static void attach_free(gpointer data)
   g_clear_pointer(&attach->handle, vd_handle_unref);
   g_clear_pointer(&attach->disk, vd_disk_unref);
   vd_contents_unref(attach->contents);
+  if (attach->changes_fd >= 0)
+    vd_offload_close(attach->changes_fd);
   g_free(attach);
 }
 
@@ -311,7 +314,8 @@ static void start_device(VdManager *self, Attach *attach, GCancellable *cancella
                  .images = (const int *)images->data,
                  .n_images = images->len,
                  .skip = a->plan.skip,
-                 .zero_copy = a->plan.zero_copy},
+                 .zero_copy = a->plan.zero_copy,
+                 .changes_fd = MAX(attach->changes_fd, 0)},
       .read_only = a->plan.read_only,
       .direct_io = a->plan.direct_io,
       .partition_scan = a->plan.partition_scan,
@@ -543,7 +547,7 @@ static gboolean needs_begin(const Attach *attach)
   const VdAttachPlan *plan = &attach->disk->attachment->plan;
 
   return attach->disk->device_id == VIRTDISK_DEVICE_VHDX && attach->disk->facts.linear && !plan->read_only &&
-         (plan->route == NULL || g_str_equal(plan->route, "loop"));
+         (plan->route == NULL || g_str_equal(plan->route, "loop")) && attach->changes_fd < 0;
 }
 
 static void on_begun(GObject *source, GAsyncResult *result, gpointer user_data)
@@ -575,15 +579,45 @@ static void begin_async(VdManager *self, const Attach *attach, GCancellable *can
   vd_offload(task, begin_in_thread);
 }
 
-static void start(VdManager *self, GTask *owned)
+/* What the kernel would have served by itself takes a worker where its changes are tracked. */
+static gboolean may_track(VdManager *self, Attach *attach, GError **error)
 {
+  VdDiskAttachment *a = attach->disk->attachment;
+
+  if (attach->changes_fd < 0)
+    return TRUE;
+  if (!vd_manager_will_be_served(attach->disk, a->plan.route) &&
+      !vd_manager_may_serve(self, a->owner->uid, error))
+    return FALSE;
+  a->tracked = TRUE;
+  return TRUE;
+}
+
+static void on_changes_found(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  GTask *owned = user_data;
+  VdManager *self = VD_MANAGER(source);
   Attach *attach = g_task_get_task_data(owned);
   GCancellable *cancellable = g_task_get_cancellable(owned);
+  GError *error = NULL;
 
-  if (needs_begin(attach))
+  attach->changes_fd = vd_manager_find_changes_finish(self, result);
+  if (!may_track(self, attach, &error)) {
+    fail_attach(self, attach->disk);
+    g_task_return_error(owned, error);
+    g_object_unref(owned);
+  } else if (needs_begin(attach)) {
     begin_async(self, attach, cancellable, on_begun, owned);
-  else
+  } else {
     start_device(self, attach, cancellable, on_device_attached, owned);
+  }
+}
+
+static void start(VdManager *self, GTask *owned)
+{
+  const Attach *attach = g_task_get_task_data(owned);
+
+  vd_manager_find_changes_async(self, attach->handle, g_task_get_cancellable(owned), on_changes_found, owned);
 }
 
 /* A handle that has no lock yet: what the file is may have changed since it had the device's. */
@@ -676,6 +710,7 @@ void vd_manager_attach_async(VdManager *self, VdHandle *handle, const VdAttachPa
   g_task_set_check_cancellable(task, FALSE);
   attach->handle = vd_handle_ref(handle);
   attach->disk = vd_disk_ref(disk);
+  attach->changes_fd = -1;
   g_task_set_task_data(task, attach, attach_free);
   if (handle->closed)
     error = g_error_new_literal(VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_HANDLE, "the handle is closed");

@@ -27,6 +27,7 @@ static void operate_free(gpointer data)
 
   if (o->parent_locked)
     vd_image_unlock(o->parent);
+  vd_operate_clear_changes(o);
   g_clear_pointer(&o->parent, vd_image_unref);
   g_clear_pointer(&o->handle, vd_handle_unref);
   g_clear_pointer(&o->identity, vd_identity_unref);
@@ -38,6 +39,7 @@ static void operate_free(gpointer data)
   g_free(o->child_facts);
   g_free(o->parent_facts);
   g_free(o->path);
+  g_free(o->id);
   g_free(o->program);
   g_free(o->user_argument);
   g_free(o->fds);
@@ -59,7 +61,8 @@ static gboolean check_state(const VdHandle *handle, const VdOperation *op, GErro
   if (kind == VD_OPERATION_MIRROR && !vd_mirror_check_disk(disk, error))
     return FALSE;
   if (a != NULL && kind != VD_OPERATION_MIRROR && !vd_operate_is_online(disk, op) &&
-      (vd_operate_writes(kind) || !a->plan.read_only || a->device == NULL))
+      (vd_operate_writes(kind) || (!a->plan.read_only && !vd_operate_is_of_changes(kind)) ||
+       a->device == NULL))
     g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_VHD_INVALID_STATE, "%s is attached: detach it first",
                 disk->display);
   else if (handle->image == NULL)
@@ -202,8 +205,12 @@ static void on_worked(GObject *source, GAsyncResult *result, gpointer user_data)
   GError *error = NULL;
 
   g_task_propagate_boolean(G_TASK(result), &error);
+  if (o->op.kind == VD_OPERATION_SET_CHANGE_TRACKING && error == NULL) {
+    vd_operate_publish_changes(task, vd_operate_finish);
+    return;
+  }
   /* What is being served is not looked at. */
-  if (!vd_operate_writes(o->op.kind) || o->online) {
+  if (!vd_operate_writes(o->op.kind) || vd_operate_is_of_changes(o->op.kind) || o->online) {
     vd_operate_finish(task, error);
     return;
   }
@@ -249,6 +256,8 @@ static Operate *operate_new(VdManager *self, VdIdentity *identity, VdHandle *han
   o->op = *op;
   o->op.path = o->path = g_strdup(op->path);
   o->op.data = o->data = op->data != NULL ? g_bytes_ref(op->data) : NULL;
+  o->op.id = o->id = g_strdup(op->id);
+  o->changes_fd = -1;
   o->job = job != NULL ? g_object_ref(job) : NULL;
   o->program = g_strdup(vd_worker_client_get_program(self->worker));
   o->user_argument = g_strdup(vd_worker_client_get_user_argument(self->worker));
@@ -303,6 +312,8 @@ static void prepare(GTask *task)
     vd_operate_open_targets(task, on_prepared);
   else if (o->op.kind == VD_OPERATION_MIRROR)
     vd_mirror_begin(task);
+  else if (vd_operate_is_of_changes(o->op.kind))
+    vd_operate_open_changes(task, on_prepared);
   else
     on_prepared(task, NULL);
 }

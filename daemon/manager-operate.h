@@ -16,6 +16,10 @@
 /* User metadata: bytes of an item, and items (MS-VHDX 2.6.1). */
 #define VD_OPERATION_MAX_ITEM (1U << 20)
 #define VD_OPERATION_MAX_ITEMS 1024
+/* VIRTUAL_DISK_MAXIMUM_CHANGE_TRACKING_ID_LENGTH. */
+#define VD_OPERATION_MAX_CHANGE_TRACKING_ID 256
+/* QueryChangesVirtualDisk: ranges of one answer. */
+#define VD_OPERATION_MAX_RANGES 65536
 
 typedef enum {
   VD_OPERATION_COMPACT,
@@ -33,6 +37,9 @@ typedef enum {
   VD_OPERATION_DELETE_METADATA,
   VD_OPERATION_MEASURE,
   VD_OPERATION_MIRROR, /* of a disk that is attached */
+  VD_OPERATION_SET_CHANGE_TRACKING,
+  VD_OPERATION_CHANGE_TRACKING_STATE,
+  VD_OPERATION_QUERY_CHANGES,
   VD_N_OPERATIONS
 } VdOperationKind;
 
@@ -47,16 +54,21 @@ typedef struct {
   guint32 child_depth;  /* SET_PARENT, SET_LOCATOR: the leaf is 1 */
   const char *path;     /* SET_PARENT, MIRROR: absolute. SET_LOCATOR: or relative to the image's folder */
   guint8 guid[16];      /* as printed: the id to be set, the item */
-  guint32 value;        /* SET_PHYSICAL_SECTOR_SIZE: bytes */
-  GBytes *data;         /* SET_METADATA */
+  guint32 value;        /* SET_PHYSICAL_SECTOR_SIZE: bytes. SET_CHANGE_TRACKING: VdChangesCall. QUERY_CHANGES:
+                           most ranges */
+  guint64 offset, length; /* QUERY_CHANGES: bytes */
+  const char *id;         /* QUERY_CHANGES */
+  GBytes *data;           /* SET_METADATA */
 } VdOperation;
 
 typedef struct {
   guint64 size, copied, given_back; /* bytes */
   guint64 smallest_safe_size;       /* MEASURE: bytes; 0: not known */
   guint32 fragmentation, fell_back; /* MEASURE: percent. COMPACT: file systems */
-  char note[256];                   /* plain */
-  GBytes *data;                     /* ENUMERATE (ids, 16 bytes each), GET; else NULL */
+  char note[256];                   /* plain. CHANGE_TRACKING_STATE: id of the newest point, or empty */
+  GBytes *data;      /* ENUMERATE (ids, 16 bytes each), GET; QUERY_CHANGES (VdServeResult); else NULL */
+  guint64 processed; /* QUERY_CHANGES: bytes */
+  guint32 changes;   /* CHANGE_TRACKING_STATE: VD_CHANGES_ENABLED, NEWER */
 } VdOperationResult;
 
 void vd_operation_result_free(VdOperationResult *self);
@@ -74,7 +86,11 @@ gboolean vd_manager_may_operate(VdManager *self, VdHandle *handle, const VdOpera
  * use the file since it is not); the worker's; of RESIZE VHD_RESIZE_WOULD_TRUNCATE_DATA,
  * VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE, VHD_ALREADY_AT_OR_BELOW_MINIMUM_VIRTUAL_SIZE; of SET_PARENT
  * VHD_PARENT_VHD_NOT_FOUND, VHD_PARENT_VHD_ACCESS_DENIED, VHD_CHILD_PARENT_SIZE_MISMATCH,
- * VHD_DIFFERENCING_CHAIN_CYCLE_DETECTED, VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT.
+ * VHD_DIFFERENCING_CHAIN_CYCLE_DETECTED, VHD_DIFFERENCING_CHAIN_ERROR_IN_PARENT; of SET_CHANGE_TRACKING
+ * CTLOG_INVALID_TRACKING_STATE, CTLOG_VHD_CHANGED_OFFLINE, CTLOG_LOGFILE_SIZE_EXCEEDED_MAXSIZE, the opener's;
+ * of QUERY_CHANGES VHD_INVALID_CHANGE_TRACKING_ID, VHD_CHANGE_TRACKING_DISABLED,
+ * VHD_MISSING_CHANGE_TRACKING_INFORMATION; of these and CHANGE_TRACKING_STATE
+ * CTLOG_INCONSISTENT_TRACKING_FILE.
  */
 void vd_manager_operate_async(VdManager *self, VdIdentity *identity, VdHandle *handle,
                               const VdOperation *operation, VdJob *job, GCancellable *cancellable,

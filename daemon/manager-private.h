@@ -77,6 +77,13 @@ void vd_manager_overtake(VdDisk *disk);
  * on without its caller is not waited for. */
 gboolean vd_manager_close_later(VdManager *self, VdHandle *handle, GTask *task);
 
+/* manager-changes.c */
+/* Where the changes of what is being attached are kept, open for writing (the caller's); -1: they are not
+ * tracked. */
+void vd_manager_find_changes_async(VdManager *self, VdHandle *handle, GCancellable *cancellable,
+                                   GAsyncReadyCallback callback, gpointer user_data);
+int vd_manager_find_changes_finish(VdManager *self, GAsyncResult *result);
+
 /* manager-contents.c */
 /* File systems and partitions of a disk that has just got its device (path, name, number), where they could
  * not be told before: a worker begins to look, while udev has yet to settle. NULL: there is nothing to look

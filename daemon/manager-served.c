@@ -10,7 +10,7 @@ static gboolean is_served(const VdDisk *disk)
 
   if (a->device != NULL)
     return vd_device_get_info(a->device)->served;
-  return vd_manager_will_be_served(disk, a->plan.route);
+  return a->tracked || vd_manager_will_be_served(disk, a->plan.route);
 }
 
 gboolean vd_manager_will_be_served(const VdDisk *disk, const char *route)

@@ -25,6 +25,9 @@ static const Row rows[VD_N_OPERATIONS] = {
     [VD_OPERATION_DELETE_METADATA] = {"given metadata", TRUE, TRUE},
     [VD_OPERATION_MEASURE] = {"measured", FALSE, FALSE},
     [VD_OPERATION_MIRROR] = {"mirrored", TRUE, TRUE},
+    [VD_OPERATION_SET_CHANGE_TRACKING] = {"told whether to track its changes", TRUE, FALSE},
+    [VD_OPERATION_CHANGE_TRACKING_STATE] = {"asked for its changes", FALSE, FALSE},
+    [VD_OPERATION_QUERY_CHANGES] = {"asked for its changes", FALSE, FALSE},
 };
 
 const char *vd_operate_describe(VdOperationKind kind)
@@ -222,6 +225,27 @@ static gboolean check_identifier(const VdHandle *handle, const VdOperation *op, 
          refuse(error, VIRTDISK_ERROR_INVALID_PARAMETER, "UniqueIdentifier is the null GUID");
 }
 
+static gboolean check_changes(const VdHandle *handle, const VdOperation *op, GError **error)
+{
+  guint64 size = handle->disk->facts.virtual_size;
+
+  if (handle->disk->device_id == VIRTDISK_DEVICE_ISO)
+    return invalid_type(handle, "it never changes", error);
+  if (op->kind != VD_OPERATION_QUERY_CHANGES)
+    return TRUE;
+  if (strlen(op->id) > VD_OPERATION_MAX_CHANGE_TRACKING_ID)
+    return refuse(error, VIRTDISK_ERROR_VHD_INVALID_CHANGE_TRACKING_ID,
+                  "ChangeTrackingId is longer than 256 characters");
+  if (op->offset > size || op->length > size - op->offset) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER,
+                "%" G_GUINT64_FORMAT " bytes from %" G_GUINT64_FORMAT
+                " are not within the disk's %" G_GUINT64_FORMAT,
+                op->length, op->offset, size);
+    return FALSE;
+  }
+  return TRUE;
+}
+
 gboolean vd_operate_check(VdHandle *handle, const VdOperation *op, GError **error)
 {
   if (!check_rights(&handle->rights, &rows[op->kind], error))
@@ -241,6 +265,10 @@ gboolean vd_operate_check(VdHandle *handle, const VdOperation *op, GError **erro
     return check_identifier(handle, op, error);
   case VD_OPERATION_MIRROR:
     return check_mirror(op, error);
+  case VD_OPERATION_SET_CHANGE_TRACKING:
+  case VD_OPERATION_CHANGE_TRACKING_STATE:
+  case VD_OPERATION_QUERY_CHANGES:
+    return check_changes(handle, op, error);
   case VD_OPERATION_MEASURE:
     return handle->disk->device_id != VIRTDISK_DEVICE_ISO ||
            invalid_type(handle, "it has no blocks, and no partitions to be kept", error);

@@ -14,6 +14,7 @@ typedef struct {
   VdOperation op;
   char *path;   /* op's */
   GBytes *data; /* op's */
+  char *id;     /* op's */
   VdJob *job;   /* or NULL */
   char *program, *user_argument;
   guint64 virtual_size; /* bytes, before */
@@ -32,7 +33,9 @@ typedef struct {
   gboolean parent_locked;
   /* For the worker. */
   VdTaskOrder order;
-  int *fds; /* borrowed from images of the handle */
+  int *fds;              /* borrowed from images of the handle */
+  int changes_fd;        /* -1: none */
+  gpointer changes_file; /* of the source, which changes_fd is borrowed from; NULL: it is ours */
   guint n_fds, n_written;
   VdOperationResult *result;
   GPtrArray *closers; /* element GTask*: those who wait to close the handle */
@@ -68,5 +71,12 @@ void vd_operate_find_parent(GTask *task, VdOperateNext next);
 gboolean vd_operate_is_online(const VdDisk *disk, const VdOperation *op);
 /* Takes the task of the work (its data: Operate), and returns it. */
 void vd_operate_online(GTask *owned);
+/* manager-changes.c */
+gboolean vd_operate_is_of_changes(VdOperationKind kind);
+/* Where the changes are kept, or a new file for them; or what is wrong. */
+void vd_operate_open_changes(GTask *task, VdOperateNext next);
+/* The work is done. */
+void vd_operate_publish_changes(GTask *task, VdOperateNext next);
+void vd_operate_clear_changes(Operate *operate);
 /* manager-merge.c */
 void vd_operate_open_targets(GTask *task, VdOperateNext next);

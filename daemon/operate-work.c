@@ -26,6 +26,10 @@ static VdTask task_of(VdOperationKind kind)
     return VD_TASK_MERGE;
   case VD_OPERATION_MEASURE:
     return VD_TASK_MEASURE;
+  case VD_OPERATION_SET_CHANGE_TRACKING:
+  case VD_OPERATION_CHANGE_TRACKING_STATE:
+  case VD_OPERATION_QUERY_CHANGES:
+    return VD_TASK_CHANGES;
   case VD_OPERATION_ENUMERATE_METADATA:
   case VD_OPERATION_GET_METADATA:
   case VD_OPERATION_SET_METADATA:
@@ -36,9 +40,15 @@ static VdTask task_of(VdOperationKind kind)
   }
 }
 
-static guint32 call_of(VdOperationKind kind)
+static guint32 call_of(const VdOperation *op)
 {
-  switch (kind) {
+  switch (op->kind) {
+  case VD_OPERATION_SET_CHANGE_TRACKING:
+    return op->value;
+  case VD_OPERATION_CHANGE_TRACKING_STATE:
+    return VD_CHANGES_STATE;
+  case VD_OPERATION_QUERY_CHANGES:
+    return VD_CHANGES_QUERY;
   case VD_OPERATION_ENUMERATE_METADATA:
     return VD_METADATA_ENUMERATE;
   case VD_OPERATION_GET_METADATA:
@@ -73,9 +83,9 @@ static void take_files(Operate *o)
   for (guint i = 0; i < n_parents; i++)
     o->fds[i + 1] = ((VdImage *)g_ptr_array_index(handle->chain->images, i))->fd;
   o->n_fds = n_parents + 1;
-  o->n_written = !vd_operate_writes(o->op.kind)     ? 0
-                 : o->op.kind == VD_OPERATION_MERGE ? o->op.target_depth
-                                                    : 1;
+  o->n_written = !vd_operate_writes(o->op.kind) || vd_operate_is_of_changes(o->op.kind) ? 0
+                 : o->op.kind == VD_OPERATION_MERGE                                     ? o->op.target_depth
+                                                                                        : 1;
 }
 
 /* What was checked for a growth must not become something else, whatever size the image has by now. */
@@ -85,18 +95,41 @@ static gboolean is_growth(const Operate *o)
          (o->op.kind == VD_OPERATION_RESIZE && o->op.new_size >= o->virtual_size);
 }
 
+/* Who writes to the image now knows its changes, or nobody does. */
+static guint32 flags_of_changes(const VdDisk *disk)
+{
+  const VdDiskAttachment *a = disk->attachment;
+
+  if (a == NULL || a->device == NULL || a->plan.read_only)
+    return 0;
+  return vd_device_get_info(a->device)->tracked ? VD_CHANGES_SERVED : VD_CHANGES_UNTRACKED;
+}
+
+static void fill_changes(Operate *o)
+{
+  o->order.flags = flags_of_changes(o->handle->disk);
+  o->order.disk_size = o->virtual_size;
+  if (o->op.kind != VD_OPERATION_QUERY_CHANGES)
+    return;
+  o->order.offset = o->op.offset;
+  o->order.size = o->op.length;
+  g_strlcpy(o->order.change_tracking_id, o->op.id, sizeof o->order.change_tracking_id);
+}
+
 void vd_operate_fill(Operate *o)
 {
   const VdOperation *op = &o->op;
 
   take_files(o);
-  o->order.call = call_of(op->kind);
+  o->order.call = call_of(op);
   o->order.flags = op->kind == VD_OPERATION_COMPACT ? op->flags : is_growth(o) ? VD_RESIZE_GROW_ONLY : 0;
   o->order.source_depth = op->source_depth;
   o->order.target_depth = op->target_depth;
   o->order.value = op->value;
   o->order.size = op->data != NULL ? g_bytes_get_size(op->data) : op->new_size;
   memcpy(o->order.guid, op->guid, sizeof o->order.guid);
+  if (vd_operate_is_of_changes(op->kind))
+    fill_changes(o);
 }
 
 /* Data too long for a message */
@@ -162,10 +195,38 @@ static GBytes *read_blob(int fd, guint64 size, guint64 ceiling, GError **error)
   return g_bytes_new_take(g_steal_pointer(&data), size);
 }
 
+/* In order, apart, and within what was asked for. */
+static gboolean check_ranges(const Operate *o, GError **error)
+{
+  guint64 at = o->op.offset, end = o->op.offset + o->result->processed;
+  gsize n = g_bytes_get_size(o->result->data) / 16;
+  const guint64 *numbers = g_bytes_get_data(o->result->data, NULL);
+  gboolean sound = g_bytes_get_size(o->result->data) % 16 == 0 && o->result->processed <= o->op.length;
+
+  for (gsize i = 0; sound && i < n; i++) {
+    guint64 offset = GUINT64_FROM_LE(numbers[2 * i]), length = GUINT64_FROM_LE(numbers[2 * i + 1]);
+
+    sound = offset >= at && offset <= end && length > 0 && length <= end - offset;
+    at = offset + length;
+  }
+  if (!sound)
+    g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_WORKER_LOST,
+                        "the worker's answer: ranges of changes that cannot be");
+  return sound;
+}
+
+static gboolean take_ranges(Operate *o, int fd, guint64 size, GError **error)
+{
+  o->result->data = read_blob(fd, size, (guint64)o->op.value * 16, error);
+  return o->result->data != NULL && check_ranges(o, error);
+}
+
 static gboolean take_blob(Operate *o, int fd, guint64 size, GError **error)
 {
   gboolean list = o->op.kind == VD_OPERATION_ENUMERATE_METADATA;
 
+  if (o->op.kind == VD_OPERATION_QUERY_CHANGES)
+    return take_ranges(o, fd, size, error);
   if (!list && o->op.kind != VD_OPERATION_GET_METADATA)
     return TRUE;
   o->result->data = read_blob(fd, size, list ? MAX_ITEMS_SIZE : VD_OPERATION_MAX_ITEM, error);
@@ -192,6 +253,7 @@ static gboolean run(Operate *o, VdTask task, guint n_written, int blob, GCancell
       .images = o->fds,
       .n_images = o->n_fds,
       .blob_fd = MAX(blob, 0),
+      .changes_fd = MAX(o->changes_fd, 0),
       .deadline_ms = SILENCE_DEADLINE_MS,
       .progress = o->job != NULL ? vd_job_tell : NULL,
       .progress_user = o->job,
@@ -227,13 +289,15 @@ static void keep_result(Operate *o, const VdServeResult *told)
   result->smallest_safe_size = MIN(told->smallest_safe_size, VD_MAX_VIRTUAL_SIZE);
   result->fragmentation = MIN(told->fragmentation, 100);
   result->fell_back = told->fell_back;
+  result->processed = told->processed;
+  result->changes = told->changes;
   g_strlcpy(result->note, told->note, sizeof result->note);
 }
 
 /* Who asks file systems needs a file of its own, for libblkid. */
 static gboolean wants_blob(const Operate *o, VdTask task)
 {
-  return task == VD_TASK_METADATA ||
+  return task == VD_TASK_METADATA || o->op.kind == VD_OPERATION_QUERY_CHANGES ||
          (task == VD_TASK_COMPACT && (o->order.flags & VD_COMPACT_FILE_SYSTEMS) != 0);
 }
 
@@ -244,6 +308,8 @@ gboolean vd_operate_work(Operate *o, GCancellable *cancellable, GError **error)
   VdServeResult told;
 
   o->result = g_new0(VdOperationResult, 1);
+  if (o->op.kind == VD_OPERATION_CHANGE_TRACKING_STATE && o->changes_fd < 0)
+    return TRUE;
   if (wants_blob(o, task)) {
     blob = make_blob(o, error);
     if (blob < 0)

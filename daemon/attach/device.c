@@ -213,7 +213,8 @@ static VdDevice *device_new(const VdRoute *route, char *reason, VdAttachment *at
                      .settled = settled,
                      .image_dev = attachment->image_dev,
                      .image_ino = attachment->image_ino,
-                     .served = attachment->serving != NULL};
+                     .served = attachment->serving != NULL,
+                     .tracked = attachment->serving != NULL && vd_serving_is_tracked(attachment->serving)};
   start_listening(self);
   if (attachment->serving != NULL)
     self->supervisor = vd_supervisor_new(route, attachment, on_worker_failed, self);
@@ -331,7 +332,8 @@ static void attach_op_free(AttachOp *op)
   g_free((char *)op->spec.served.user_argument);
   g_strfreev(op->udev_env);
   op->images[op->spec.served.n_images] = op->spec.fd;
-  vd_offload_close_all(op->images, op->spec.served.n_images + 1);
+  op->images[op->spec.served.n_images + 1] = op->spec.served.changes_fd > 0 ? op->spec.served.changes_fd : -1;
+  vd_offload_close_all(op->images, op->spec.served.n_images + 2);
   g_free(op->reason);
   vd_settle_free(op->settle);
   vd_attachment_free(op->made);
@@ -355,7 +357,7 @@ static gboolean take_images(AttachOp *op, const VdServedSpec *served, GError **e
 {
   gsize *n = &op->spec.served.n_images;
 
-  op->images = g_new(int, served->n_images + 1);
+  op->images = g_new(int, served->n_images + 2);
   op->spec.served.images = op->images;
   for (*n = 0; *n < served->n_images; (*n)++)
     if (!take_fd(served->images[*n], &op->images[*n], error))
@@ -369,6 +371,7 @@ static AttachOp *attach_op_new(const VdAttachSpec *spec, GError **error)
 
   op->spec = *spec;
   op->spec.fd = -1;
+  op->spec.served.changes_fd = 0;
   op->spec.route = g_strdup(spec->route);
   op->spec.served.program = g_strdup(spec->served.program);
   op->spec.served.user_argument = g_strdup(spec->served.user_argument);
@@ -377,7 +380,8 @@ static AttachOp *attach_op_new(const VdAttachSpec *spec, GError **error)
   op->spec.partitions = g_memdup2(spec->partitions, spec->n_partitions * sizeof *spec->partitions);
   op->udev_env = g_strdupv((char **)spec->udev_env);
   op->spec.udev_env = (const char *const *)op->udev_env;
-  if (!take_images(op, &spec->served, error) || !take_fd(spec->fd, &op->spec.fd, error))
+  if (!take_images(op, &spec->served, error) || !take_fd(spec->fd, &op->spec.fd, error) ||
+      (spec->served.changes_fd > 0 && !take_fd(spec->served.changes_fd, &op->spec.served.changes_fd, error)))
     return NULL;
   /* It listens from here on, before the kernel makes the device. */
   op->settle = vd_settle_new(error);

@@ -41,6 +41,7 @@ typedef struct {
   gsize n_images;            /* 1 to VD_MAX_CHAIN */
   guint64 skip;              /* bytes of the virtual disk before the device's first (RestrictedOffset) */
   gboolean zero_copy; /* by ublk, or not at all; a worker taken over could then show the kernel's memory */
+  int changes_fd;     /* where the changes of the image are kept; 0: they are not tracked */
 } VdServedSpec;
 
 /* Of a device that the kernel has and udev has not settled yet: readable, and nobody was told of it. On the
@@ -91,8 +92,9 @@ typedef struct {
   gboolean settled; /* udev has processed the disk and its partitions (or no udev runs) */
   dev_t image_dev;  /* of the image (the leaf), whatever the kernel calls the backing file */
   ino_t image_ino;
-  gboolean served; /* by a worker */
-  gboolean failed; /* no worker could be made to go on: whoever reads or writes gets errors */
+  gboolean served;  /* by a worker */
+  gboolean tracked; /* who writes to the image keeps its changes */
+  gboolean failed;  /* no worker could be made to go on: whoever reads or writes gets errors */
 } VdDeviceInfo;
 
 /*

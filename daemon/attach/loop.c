@@ -55,11 +55,14 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Prepared, prepared_clear)
 
 static gboolean loop_suits(const VdAttachSpec *spec, char **ret_why)
 {
+  gboolean tracked = spec->served.changes_fd > 0;
+
   *ret_why = g_strdup(
-      spec->translated
-          ? "the payload is not one run of bytes in the file"
+      spec->translated ? "the payload is not one run of bytes in the file"
+      : tracked
+          ? "the changes of the image are tracked, which the kernel does not do"
           : "The payload is one run of bytes in the file, which the kernel's loop driver reads by itself");
-  return !spec->translated;
+  return !spec->translated && !tracked;
 }
 
 static gboolean fail(GError **error, VirtdiskError code, const char *what, const char *name)

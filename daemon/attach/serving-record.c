@@ -39,6 +39,22 @@ static void put_images(GKeyFile *file, const VdServing *self)
   }
 }
 
+#define CHANGES "Changes"
+
+static void put_changes(GKeyFile *file, const VdServing *self)
+{
+  g_autofree char *path = NULL;
+
+  if (self->changes.path == NULL)
+    return;
+  path = g_uri_escape_string(self->changes.path, "/", FALSE);
+  g_key_file_set_string(file, CHANGES, "Path", path);
+  g_key_file_set_uint64(file, CHANGES, "Dev", self->changes.dev);
+  g_key_file_set_uint64(file, CHANGES, "Ino", self->changes.ino);
+  g_key_file_set_uint64(file, CHANGES, "ImageDev", self->changes_dev);
+  g_key_file_set_uint64(file, CHANGES, "ImageIno", self->changes_ino);
+}
+
 static GKeyFile *compose(const VdServing *self)
 {
   GKeyFile *file = g_key_file_new();
@@ -62,6 +78,7 @@ static GKeyFile *compose(const VdServing *self)
   if (self->name != NULL)
     g_key_file_set_string(file, GROUP, "Device", self->name);
   put_images(file, self);
+  put_changes(file, self);
   return file;
 }
 
@@ -155,6 +172,19 @@ static void get_images(Reader *reader, VdServing *self)
   }
 }
 
+static void get_changes(Reader *reader, VdServing *self)
+{
+  g_autofree char *path = g_key_file_get_string(reader->file, CHANGES, "Path", NULL);
+
+  if (path == NULL)
+    return;
+  self->changes.path = g_uri_unescape_string(path, NULL);
+  self->changes.dev = (dev_t)get_u64(reader, CHANGES, "Dev", G_MAXUINT64);
+  self->changes.ino = (ino_t)get_u64(reader, CHANGES, "Ino", G_MAXUINT64);
+  self->changes_dev = (dev_t)get_u64(reader, CHANGES, "ImageDev", G_MAXUINT64);
+  self->changes_ino = (ino_t)get_u64(reader, CHANGES, "ImageIno", G_MAXUINT64);
+}
+
 static VdServing *load_one(const char *rundir, const char *tag, const char *path)
 {
   g_autoptr(GKeyFile) file = g_key_file_new();
@@ -165,6 +195,7 @@ static VdServing *load_one(const char *rundir, const char *tag, const char *path
     return NULL;
   get_setup(&reader, &self->setup);
   get_images(&reader, self);
+  get_changes(&reader, self);
   self->ublk_id = (guint32)get_u64(&reader, GROUP, "UblkId", G_MAXUINT32);
   self->diskseq = get_u64(&reader, GROUP, "DiskSeq", G_MAXUINT64);
   self->pid = (pid_t)get_u64(&reader, GROUP, "Pid", G_MAXINT);

@@ -34,7 +34,7 @@ VdServing *vd_serving_alloc(const char *rundir, const char *tag)
   self->tag = g_strdup(tag);
   self->socket_path = vd_serving_record_path(rundir, tag, ".sock");
   self->ublk_id = VD_UBLK_ANY_ID;
-  self->fuse_fd = -1;
+  self->fuse_fd = self->changes.fd = -1;
   return self;
 }
 
@@ -47,13 +47,15 @@ VdServing *vd_serving_ref(VdServing *self)
 /* A user's FUSE process is asked by a close, and need not answer. */
 static void close_images(VdServing *self)
 {
-  int *fds = g_new(int, self->n_images);
+  int *fds = g_new(int, self->n_images + 1);
 
   for (gsize i = 0; i < self->n_images; i++) {
     fds[i] = vd_steal_fd(&self->images[i].fd);
     g_free(self->images[i].path);
   }
-  vd_offload_close_all(fds, self->n_images);
+  fds[self->n_images] = vd_steal_fd(&self->changes.fd);
+  g_free(self->changes.path);
+  vd_offload_close_all(fds, self->n_images + 1);
 }
 
 void vd_serving_unref(VdServing *self)
@@ -94,6 +96,21 @@ gboolean vd_serving_image_init(VdServingImage *image, int fd, GError **error)
   return TRUE;
 }
 
+static gboolean take_changes(VdServing *self, int fd, GError **error)
+{
+  if (fd <= 0)
+    return TRUE;
+  self->changes_dev = self->images[0].dev;
+  self->changes_ino = self->images[0].ino;
+  return vd_serving_image_init(&self->changes, fd, error);
+}
+
+gboolean vd_serving_is_tracked(const VdServing *self)
+{
+  return self->changes.path != NULL && self->n_images > 0 && self->images[0].dev == self->changes_dev &&
+         self->images[0].ino == self->changes_ino && (self->setup.flags & VD_SERVE_WRITABLE) != 0;
+}
+
 static void fill_setup(VdServeSetup *setup, const VdAttachSpec *spec, VdTransport transport)
 {
   setup->transport = transport;
@@ -125,6 +142,8 @@ VdServing *vd_serving_new(const VdAttachSpec *spec, VdTransport transport, GErro
   for (gsize i = 0; i < self->n_images; i++)
     if (!vd_serving_image_init(&self->images[i], spec->served.images[i], error))
       return NULL;
+  if (!take_changes(self, spec->served.changes_fd, error))
+    return NULL;
   return g_steal_pointer(&self);
 }
 
@@ -204,6 +223,18 @@ static gboolean open_images(VdServing *self, GError **error)
   return TRUE;
 }
 
+/* What is not found is not kept on, which the next who opens the image sees. 0: none. */
+static int open_changes(VdServing *self)
+{
+  g_autoptr(GError) error = NULL;
+
+  if (!vd_serving_is_tracked(self))
+    return 0;
+  if (self->changes.fd < 0 && !reopen(&self->changes, TRUE, &error))
+    g_warning("the changes of %s are not tracked any more: %s", self->images[0].path, error->message);
+  return MAX(self->changes.fd, 0);
+}
+
 /* It has read the image: what it says of it has to be what the device was promised to be. */
 static gboolean check_report(const VdServing *self, const VdServeReport *report, GError **error)
 {
@@ -245,7 +276,8 @@ gboolean vd_serving_start_worker(VdServing *self, int transport_fd, guint32 flag
                           .setup = self->setup,
                           .transport_fd = transport_fd,
                           .images = images,
-                          .n_images = (unsigned)self->n_images};
+                          .n_images = (unsigned)self->n_images,
+                          .changes_fd = open_changes(self)};
   spec->setup.flags |= flags;
   /* However far it gets: its successor cannot know. */
   if ((self->setup.flags & VD_SERVE_MIRROR) != 0) {

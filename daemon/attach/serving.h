@@ -23,6 +23,10 @@ struct VdServing {
   VdServeSetup setup;
   VdServingImage *images;
   gsize n_images;
+  /* Where the changes of one image are kept (number dev, ino); without a path: they are not. */
+  VdServingImage changes;
+  dev_t changes_dev;
+  ino_t changes_ino;
   /* Known as the device comes to be; changed by the thread that attaches or finds it, before others see it.
    */
   guint32 ublk_id;   /* VD_UBLK_ANY_ID: none */
@@ -86,6 +90,9 @@ VdService *vd_serving_get_service(VdServing *self);
 void vd_serving_set_fuse(VdServing *self, int fd);
 /* A new descriptor of the connection, or -1. Does not block. */
 int vd_serving_dup_fuse(VdServing *self);
+
+/* Whether the changes of the image that is served are kept. */
+gboolean vd_serving_is_tracked(const VdServing *self);
 
 /* Of the worker that serves now; 0: none. self may be NULL. Does not block. */
 pid_t vd_serving_get_pid(VdServing *self);

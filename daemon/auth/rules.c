@@ -52,6 +52,7 @@ static const VdRule rules[] = {
     HANDLE("MirrorVirtualDisk", COUNTED, NULL),
     HANDLE("BreakMirrorVirtualDisk", COUNTED, NULL),
     HANDLE("SetVirtualDiskInformation", COUNTED, NULL),
+    HANDLE("QueryChangesVirtualDisk", COUNTED, NULL),
     HANDLE("EnumerateVirtualDiskMetadata", COUNTED, NULL),
     HANDLE("GetVirtualDiskMetadata", COUNTED, NULL),
     HANDLE("SetVirtualDiskMetadata", COUNTED, NULL),

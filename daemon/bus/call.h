@@ -73,7 +73,7 @@ struct VdCall {
     guint32 depth;
   } merge;
   struct {
-    gboolean has_path, has_value;
+    gboolean has_path, has_value, enabled, seal;
     const char *guid;
   } set_info;
   VdDetachMode detach_mode;

@@ -191,6 +191,11 @@ static GVariant *info_to_variant(const VdInfo *info)
   case VIRTDISK_INFO_FRAGMENTATION:
     add(&b, "FragmentationPercentage", g_variant_new_uint32(info->fragmentation_percentage));
     break;
+  case VIRTDISK_INFO_CHANGE_TRACKING_STATE:
+    add(&b, "Enabled", g_variant_new_boolean(info->change_tracking.enabled));
+    add(&b, "NewerChanges", g_variant_new_boolean(info->change_tracking.newer_changes));
+    add(&b, "MostRecentId", g_variant_new_string(info->change_tracking.most_recent_id));
+    break;
   case VIRTDISK_INFO_IS_LOADED:
     add(&b, "IsLoaded", g_variant_new_boolean(info->is_loaded));
     break;
@@ -220,7 +225,8 @@ static void perform_get_info(VdCall *call)
 
   g_variant_get(call->parameters, "(u@a{sv})", &version, &options);
   call->option.version = version;
-  call->operation.kind = VD_OPERATION_MEASURE;
+  call->operation.kind = version == VIRTDISK_INFO_CHANGE_TRACKING_STATE ? VD_OPERATION_CHANGE_TRACKING_STATE
+                                                                        : VD_OPERATION_MEASURE;
   if (no_options(call, options, &error) && vd_info_needs_measure(call->handle, version))
     vd_manager_operate_async(call->service->manager, call->identity, call->handle, &call->operation, NULL,
                              call->cancellable, on_measured, call);

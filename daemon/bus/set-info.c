@@ -4,6 +4,7 @@
 #include "bus/call.h"
 #include "names.h"
 #include "util/guid.h"
+#include "worker/serve-protocol.h"
 
 static gboolean invalid(GError **error, const char *text)
 {
@@ -52,7 +53,8 @@ static const VdOption physical_sector_size[] = {
     VD_OPTION_HAS(VdCall, "VhdPhysicalSectorSize", U32, operation.value, set_info.has_value)};
 static const VdOption virtual_disk_id[] = {VD_OPTION(VdCall, "VirtualDiskId", STRING, set_info.guid)};
 static const VdOption change_tracking[] = {
-    VD_OPTION(VdCall, "ChangeTrackingEnabled", BOOL, set_info.has_value)};
+    VD_OPTION_HAS(VdCall, "ChangeTrackingEnabled", BOOL, set_info.enabled, set_info.has_value),
+    VD_OPTION(VdCall, "SealPoint", BOOL, set_info.seal)};
 static const VdOption parent_locator[] = {PATH, VD_OPTION(VdCall, "LinkageId", STRING, set_info.guid)};
 
 typedef struct {
@@ -73,11 +75,21 @@ static const Version versions[] = {
                                                 G_N_ELEMENTS(physical_sector_size), FALSE, FALSE, TRUE},
     [VIRTDISK_SET_INFO_VIRTUAL_DISK_ID] = {VD_OPERATION_SET_VIRTUAL_DISK_ID, virtual_disk_id,
                                            G_N_ELEMENTS(virtual_disk_id), FALSE, TRUE},
-    [VIRTDISK_SET_INFO_CHANGE_TRACKING_STATE] = {VD_N_OPERATIONS, change_tracking,
-                                                 G_N_ELEMENTS(change_tracking)},
+    [VIRTDISK_SET_INFO_CHANGE_TRACKING_STATE] = {VD_OPERATION_SET_CHANGE_TRACKING, change_tracking,
+                                                 G_N_ELEMENTS(change_tracking), FALSE, FALSE, TRUE},
     [VIRTDISK_SET_INFO_PARENT_LOCATOR] = {VD_OPERATION_SET_LOCATOR, parent_locator,
                                           G_N_ELEMENTS(parent_locator), TRUE, TRUE},
 };
+
+static gboolean take_tracking(VdCall *call, GError **error)
+{
+  if (call->set_info.seal && !call->set_info.enabled)
+    return invalid(error, "SealPoint needs ChangeTrackingEnabled");
+  call->operation.value = call->set_info.seal      ? VD_CHANGES_SEAL
+                          : call->set_info.enabled ? VD_CHANGES_ENABLE
+                                                   : VD_CHANGES_DISABLE;
+  return TRUE;
+}
 
 static gboolean parse_info(VdCall *call, guint32 number, GVariant *info, GError **error)
 {
@@ -90,13 +102,11 @@ static gboolean parse_info(VdCall *call, guint32 number, GVariant *info, GError 
   call->operation.child_depth = 1;
   if (!vd_options_parse(info, version->members, version->n_members, call, call->arena, error))
     return FALSE;
-  if (version->kind == VD_N_OPERATIONS) {
-    g_set_error_literal(error, VIRTDISK_ERROR, VIRTDISK_ERROR_NOT_SUPPORTED, "changes are not tracked");
-    return FALSE;
-  }
   if ((version->has_path && !call->set_info.has_path) || (version->has_guid && call->set_info.guid == NULL) ||
       (version->has_value && !call->set_info.has_value))
     return invalid(error, "a member of info is missing");
+  if (version->kind == VD_OPERATION_SET_CHANGE_TRACKING && !take_tracking(call, error))
+    return FALSE;
   return !version->has_guid || take_guid(call, call->set_info.guid, error);
 }
 
@@ -197,8 +207,70 @@ static void perform_set_metadata(VdCall *call)
     vd_call_fail(call, error);
 }
 
+/* QueryChangesVirtualDisk */
+
+/* Where the caller does not say. */
+#define DEFAULT_RANGES 4096
+
+static const VdOption query_options[] = {VD_OPTION(VdCall, "range-count", U32, operation.value)};
+
+static GVariant *ranges_to_variant(const VdOperationResult *got)
+{
+  gsize size;
+  const guint64 *numbers = g_bytes_get_data(got->data, &size);
+  GVariantBuilder b;
+
+  g_variant_builder_init(&b, G_VARIANT_TYPE("a(tt)"));
+  for (gsize i = 0; i < size / sizeof *numbers; i += 2)
+    g_variant_builder_add(&b, "(tt)", GUINT64_FROM_LE(numbers[i]), GUINT64_FROM_LE(numbers[i + 1]));
+  return g_variant_new("(a(tt)t)", &b, got->processed);
+}
+
+static void on_queried(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  VdCall *call = user_data;
+  GError *error = NULL;
+  g_autoptr(VdOperationResult) got = vd_manager_operate_finish(VD_MANAGER(source), result, &error);
+
+  if (got != NULL)
+    vd_call_return(call, ranges_to_variant(got));
+  else
+    vd_call_fail(call, error);
+}
+
+static gboolean check_query(const VdCall *call, guint32 flags, GError **error)
+{
+  if (flags != 0) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "unknown flags 0x%08x", flags);
+    return FALSE;
+  }
+  if (call->operation.value >= 1 && call->operation.value <= VD_OPERATION_MAX_RANGES)
+    return TRUE;
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_INVALID_PARAMETER, "range-count %u is not 1 to %u",
+              call->operation.value, VD_OPERATION_MAX_RANGES);
+  return FALSE;
+}
+
+static void perform_query(VdCall *call)
+{
+  VdOperation *op = &call->operation;
+  g_autoptr(GVariant) options = NULL;
+  guint32 flags;
+  GError *error = NULL;
+
+  op->kind = VD_OPERATION_QUERY_CHANGES;
+  op->value = DEFAULT_RANGES;
+  g_variant_get(call->parameters, "(&sttu@a{sv})", &op->id, &op->offset, &op->length, &flags, &options);
+  if (vd_options_parse(options, query_options, G_N_ELEMENTS(query_options), call, call->arena, &error) &&
+      check_query(call, flags, &error))
+    operate(call, on_queried);
+  else
+    vd_call_fail(call, error);
+}
+
 const VdMethod vd_set_info_methods[] = {
     {VD_IFACE_HANDLE, "SetVirtualDiskInformation", NULL, perform_set_info},
+    {VD_IFACE_HANDLE, "QueryChangesVirtualDisk", NULL, perform_query},
     {VD_IFACE_HANDLE, "EnumerateVirtualDiskMetadata", NULL, perform_enumerate},
     {VD_IFACE_HANDLE, "GetVirtualDiskMetadata", NULL, perform_get_metadata},
     {VD_IFACE_HANDLE, "SetVirtualDiskMetadata", NULL, perform_set_metadata},

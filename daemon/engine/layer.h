@@ -144,18 +144,19 @@ typedef struct {
 struct VdLayer {
   const VdLayerOps *ops;
   VdIo *io;
-  unsigned file;          /* index in io */
-  uint64_t size;          /* bytes of the virtual disk */
-  uint32_t sector_size;   /* logical, bytes */
-  uint32_t block_size;    /* bytes; 0: no blocks */
-  uint32_t discard_size;  /* bytes that zero() counts in, a power of two, divides block_size; 0: block_size */
-  bool has_parent;        /* differencing */
-  bool writable;          /* opened as a leaf for writing */
-  bool saved_state;       /* of a VHD: a suspended machine depends on what is in the file */
-  bool keeps_identity;    /* set before begin(): what follows changes no byte of the disk */
-  uint8_t identity[16];   /* what a child of it stores: DataWriteGuid, or the footer's unique id */
-  uint8_t parent_id[16];  /* what it stores of its parent */
-  uint8_t parent_id2[16]; /* VHDX parent_linkage2, or zeros, which match nothing */
+  unsigned file;         /* index in io */
+  uint64_t size;         /* bytes of the virtual disk */
+  uint32_t sector_size;  /* logical, bytes */
+  uint32_t block_size;   /* bytes; 0: no blocks */
+  uint32_t discard_size; /* bytes that zero() counts in, a power of two, divides block_size; 0: block_size */
+  bool has_parent;       /* differencing */
+  bool writable;         /* opened as a leaf for writing */
+  bool saved_state;      /* of a VHD: a suspended machine depends on what is in the file */
+  bool keeps_identity;   /* set before begin(): what follows changes no byte of the disk */
+  uint8_t identity[16];  /* what a child of it stores: DataWriteGuid, or the footer's unique id */
+  uint8_t next_identity[16]; /* VHDX, writable: what the first write of the session makes of that */
+  uint8_t parent_id[16];     /* what it stores of its parent */
+  uint8_t parent_id2[16];    /* VHDX parent_linkage2, or zeros, which match nothing */
 };
 
 typedef struct VdPages VdPages;

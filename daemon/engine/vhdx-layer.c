@@ -203,6 +203,7 @@ static bool set_up(VdVhdxLayer *self, const VdLayerSource *source, const VdReade
                                "no memory to write a VHDX of %" PRIu64 " bytes", self->base.size);
   if (source->writable && source->data_guid)
     vd_vhdx_guid_swap(source->data_guid, self->session.guids[1]);
+  memcpy(self->base.next_identity, self->session.guids[1], sizeof self->base.next_identity);
   if (self->vhdx.overlay)
     vd_pages_set_overlay(self->pages, source->file, apply_overlay, self);
   return true;

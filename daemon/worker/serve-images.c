@@ -99,6 +99,7 @@ bool vd_serve_open_images(VdServer *server, VdFormatError *ret_error)
   VdEngineOptions options = {.read_only = !is_written(server)};
   unsigned first_parent = (order->setup.flags & VD_SERVE_MIRROR) != 0 ? 2 : 1, n;
 
+  vd_serve_changes_look(server);
   if (!vd_serve_make_pages(server, ret_error) ||
       !vd_serve_open_chain_over(server, 0, first_parent, is_written(server), order->setup.device_id, layers,
                                 &n, ret_error) ||
@@ -106,7 +107,10 @@ bool vd_serve_open_images(VdServer *server, VdFormatError *ret_error)
     return false;
   options.pages = server->pages;
   server->engine = vd_engine_new(server->io, layers, n, &options);
-  return server->engine || no_memory(ret_error, "engine");
+  if (!server->engine)
+    return no_memory(ret_error, "engine");
+  vd_serve_changes_open(server, layers[0]);
+  return true;
 }
 
 void vd_serve_close_images(VdServer *server)
@@ -115,7 +119,7 @@ void vd_serve_close_images(VdServer *server)
 
   /* Closing runs the ring, and with it the transport: what comes meanwhile must find no engine. */
   server->engine = NULL;
-  vd_engine_close(engine);
+  vd_serve_changes_close(server, vd_engine_close(engine));
   vd_engine_free(engine);
   vd_pages_free(server->pages);
   server->pages = NULL;

@@ -192,7 +192,7 @@ bool vd_serve_mirror_is_broken(VdServer *server)
     return false;
   }
   /* The image that is left behind has all that was acknowledged; its clean form is a courtesy. */
-  vd_engine_close(server->engine);
+  vd_serve_changes_close(server, vd_engine_close(server->engine));
   tell_report(server, VD_SERVE_BROKEN, NULL);
   return true;
 }

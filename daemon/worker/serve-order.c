@@ -95,7 +95,7 @@ static bool check_setup(const VdServeSetup *setup, VdFormatError *ret_error)
     return refuse(ret_error, "task", setup->task);
   if ((setup->flags & ~KNOWN_FLAGS) != 0)
     return refuse(ret_error, "flags", setup->flags);
-  if (setup->n_files == 0 || setup->n_files > VD_IO_MAX_FILES + 3)
+  if (setup->n_files == 0 || setup->n_files > VD_IO_MAX_FILES + 4)
     return refuse(ret_error, "n_files", setup->n_files);
   if (setup->cache_size > MAX_CACHE)
     return refuse(ret_error, "cache_size", setup->cache_size);
@@ -129,6 +129,8 @@ static int *place_of(VdServeOrder *order, const VdServeFile *file)
     return file->index < VD_IO_MAX_FILES ? &order->images[file->index] : NULL;
   case VD_ROLE_BLOB:
     return order->setup.transport == VD_TRANSPORT_NONE ? &order->blob_fd : NULL;
+  case VD_ROLE_CHANGES:
+    return &order->changes_fd;
   }
   return NULL;
 }
@@ -169,6 +171,8 @@ static bool check_files(VdServeOrder *order, VdFormatError *ret_error)
       return refuse(ret_error, "index", i);
   if (order->n_images == 0 || (!takes_chain(order->setup.task) && order->n_images != 1))
     return refuse(ret_error, "images", order->n_images);
+  if (order->changes_fd >= 0 && order->n_images == VD_IO_MAX_FILES)
+    return refuse(ret_error, "images", order->n_images);
   if (order->setup.n_written > order->n_images)
     return refuse(ret_error, "n_written", order->setup.n_written);
   if ((order->transport_fd >= 0) != serves || (order->listen_fd >= 0 && !serves))
@@ -201,7 +205,7 @@ static bool receive_all(int line, VdServeOrder *order, VdFormatError *ret_error)
 
 bool vd_serve_receive_order(int line, VdServeOrder *ret_order, VdFormatError *ret_error)
 {
-  ret_order->listen_fd = ret_order->transport_fd = ret_order->blob_fd = -1;
+  ret_order->listen_fd = ret_order->transport_fd = ret_order->blob_fd = ret_order->changes_fd = -1;
   ret_order->n_images = 0;
   for (unsigned i = 0; i < VD_IO_MAX_FILES; i++)
     ret_order->images[i] = -1;

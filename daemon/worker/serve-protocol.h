@@ -92,9 +92,10 @@ typedef enum {
   VD_TASK_EDIT,     /* file 0: one field that SetVirtualDiskInformation names */
   VD_TASK_METADATA, /* file 0: user metadata of a VHDX */
   VD_TASK_MEASURE,  /* file 0: what needs all tables to be read */
+  VD_TASK_CHANGES,  /* the change tracking file of file 0, which is looked at and no more */
 } VdTask;
 
-#define VD_TASK_LAST VD_TASK_MEASURE
+#define VD_TASK_LAST VD_TASK_CHANGES
 
 /* What a descriptor that comes along is. */
 typedef enum {
@@ -102,6 +103,7 @@ typedef enum {
   VD_ROLE_TRANSPORT, /* /dev/ublkcN, /dev/fuse, or one end of a stream socket that speaks NBD */
   VD_ROLE_IMAGE,     /* index: place in the chain */
   VD_ROLE_BLOB,      /* of a task: a memfd of the daemon, for what is longer than a message */
+  VD_ROLE_CHANGES,   /* the change tracking file of image 0 (formats/ctlog.h) */
 } VdRole;
 
 /* Bits of VdServeSetup.flags */
@@ -137,13 +139,33 @@ typedef enum {
   VD_EDIT_VIRTUAL_DISK_ID = 5,      /* guid */
 } VdEditKind;
 
+/* What CHANGES does. The ranges of QUERY go through the blob: offset and length of each, bytes, 64 bits,
+ * little-endian. */
+typedef enum {
+  VD_CHANGES_STATE,
+  VD_CHANGES_QUERY,
+  VD_CHANGES_ENABLE,
+  VD_CHANGES_DISABLE,
+  VD_CHANGES_SEAL,
+} VdChangesCall;
+
+/* Of its flags: somebody serves the image, and keeps that file; or writes to it, and does not. */
+#define VD_CHANGES_SERVED (1U << 0)
+#define VD_CHANGES_UNTRACKED (1U << 1)
+/* Bits of its result. NEWER: than the newest point, or than all that is known. */
+#define VD_CHANGES_ENABLED (1U << 0)
+#define VD_CHANGES_NEWER (1U << 1)
+
 typedef struct {
   uint32_t flags;
-  uint32_t call;                       /* VdMetadataCall, VdEditKind */
+  uint32_t call;                       /* VdMetadataCall, VdEditKind, VdChangesCall */
   uint32_t source_device_id;           /* COPY: VirtdiskDeviceId of the source's chain */
   uint32_t source_depth, target_depth; /* MERGE: the leaf is 1; source_depth < target_depth */
   uint32_t value;
-  uint64_t size;    /* RESIZE: new one, bytes. METADATA SET: bytes in the blob */
+  uint64_t size;   /* RESIZE: new one, bytes. METADATA SET: bytes in the blob. QUERY: bytes from offset on */
+  uint64_t offset; /* QUERY: bytes; value: ranges, at most */
+  uint64_t disk_size; /* CHANGES: bytes of the disk */
+  char change_tracking_id[64];
   uint8_t guid[16]; /* as printed, first byte first */
   /* EDIT PARENT. As in VdCreateSpec. */
   uint8_t linkage[16];
@@ -207,10 +229,14 @@ typedef struct {
 /* What a task found or did. */
 typedef struct {
   VdServeHeader header;
-  uint64_t size;               /* RESIZE: bytes the disk has now. METADATA: bytes in the blob */
+  uint64_t size;               /* RESIZE: bytes the disk has now. METADATA, QUERY: bytes in the blob */
+  uint64_t processed;          /* QUERY: bytes from offset on that the ranges tell of */
   uint64_t copied, given_back; /* bytes */
   uint64_t smallest_safe_size; /* MEASURE, as in VdFacts; 0: not known */
   uint32_t fragmentation;      /* MEASURE: percent of the blocks that do not follow the one before them */
   uint32_t fell_back;          /* COMPACT: file systems that nothing could be asked of */
-  char note[256];              /* for people, plain text: which, and why; may be empty */
+  uint32_t changes;            /* STATE: VD_CHANGES_ENABLED, NEWER */
+  uint32_t unused;
+  char note[256]; /* for people, plain text: which, and why; may be empty. STATE: the id of the
+                     newest point; empty: there is none that anything is known of */
 } VdServeResult;

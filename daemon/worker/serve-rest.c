@@ -33,7 +33,7 @@ void vd_serve_release_held(VdServer *server)
     VdRequest *request = first;
 
     first = request->next;
-    vd_serve_mirror_submit(server, request);
+    vd_serve_changes_submit(server, request);
   }
 }
 

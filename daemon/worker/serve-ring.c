@@ -68,12 +68,18 @@ static uint8_t *reserve(size_t size)
   return area;
 }
 
+/* Images, and the log of their changes behind them. */
+static unsigned count_files(const VdServeOrder *order)
+{
+  return order->n_images + (order->changes_fd >= 0 ? 1 : 0);
+}
+
 /* The kernel puts the pages of each request into a table of buffers of the ring. Zeros, for what the image
  * does not have, come from where there are nothing but zeros. */
 static int set_up_zero_copy(VdServer *server)
 {
   const VdServeSetup *setup = &server->order.setup;
-  unsigned zero_slot = VD_SLOT_IMAGES + server->order.n_images;
+  unsigned zero_slot = VD_SLOT_IMAGES + count_files(&server->order);
   int zeros, result;
 
   if ((setup->flags & VD_SERVE_ZERO_COPY) == 0)
@@ -120,14 +126,17 @@ bool vd_serve_make_ring(VdServer *server, VdFormatError *ret_error)
 {
   const VdServeOrder *order = &server->order;
   const VdServeSetup *setup = &order->setup;
-  int result;
+  int files[VD_IO_MAX_FILES], result;
+  unsigned n = count_files(order);
 
-  server->ring = vd_ring_new(RING_ENTRIES, VD_SLOT_IMAGES + order->n_images + 1);
+  memcpy(files, order->images, order->n_images * sizeof *files);
+  if (n > order->n_images)
+    files[order->n_images] = order->changes_fd;
+  server->ring = vd_ring_new(RING_ENTRIES, VD_SLOT_IMAGES + n + 1);
   if (!server->ring)
     return refuse_ring(ret_error, errno);
-  server->io =
-      vd_ring_io_new(server->ring, order->images, order->n_images, VD_SLOT_IMAGES, count_written(setup),
-                     setup->sector_size, (setup->flags & VD_SERVE_DIRECT) != 0);
+  server->io = vd_ring_io_new(server->ring, files, n, VD_SLOT_IMAGES, count_written(setup),
+                              setup->sector_size, (setup->flags & VD_SERVE_DIRECT) != 0);
   if (!server->io)
     return refuse_ring(ret_error, errno);
   result = set_transport(server);

@@ -54,16 +54,28 @@ void *vd_serve_memory(size_t size)
 }
 
 /* While the images are not open `next` is nobody's. */
+static void hold(VdServer *server, VdRequest *request)
+{
+  request->next = server->held;
+  server->held = request;
+}
+
+void vd_server_forward(VdServer *server, VdRequest *request)
+{
+  if (server->engine && !server->mirror.breaking)
+    vd_serve_mirror_submit(server, request);
+  else
+    hold(server, request);
+}
+
 void vd_server_submit(VdServer *server, VdRequest *request)
 {
   server->busy++;
   server->changed = server->changed || (request->op != VD_OP_READ && request->op != VD_OP_FLUSH);
-  if (server->engine && !server->mirror.breaking) {
-    vd_serve_mirror_submit(server, request);
-  } else {
-    request->next = server->held;
-    server->held = request;
-  }
+  if (server->engine && !server->mirror.breaking)
+    vd_serve_changes_submit(server, request);
+  else
+    hold(server, request);
 }
 
 void vd_server_request_done(VdServer *server)
@@ -202,7 +214,7 @@ static int highest_fd(const VdServer *server)
   int last = higher(VD_WORKER_SOCKET_FD, higher(server->order.listen_fd, server->order.transport_fd));
 
   last = higher(last, higher(server->lines.control_fd, server->lines.signal_fd));
-  last = higher(last, server->order.blob_fd);
+  last = higher(last, higher(server->order.blob_fd, server->order.changes_fd));
   if (server->ring)
     last = higher(last, vd_ring_uring(server->ring)->ring_fd);
   for (unsigned i = 0; i < server->order.n_images; i++)
@@ -219,9 +231,10 @@ static bool shut_in(VdServer *server, const VdSandboxPlan *who, VdFormatError *r
 
   plan.purpose = setup->transport != VD_TRANSPORT_NONE ? VD_SANDBOX_SERVE : VD_SANDBOX_TASK;
   /* What is too long for an answer is written too. */
-  plan.files = (setup->flags & VD_SERVE_WRITABLE) != 0 || server->order.blob_fd >= 0
-                   ? VD_SANDBOX_FILES_WRITTEN
-                   : VD_SANDBOX_FILES_READ;
+  plan.files =
+      (setup->flags & VD_SERVE_WRITABLE) != 0 || server->order.blob_fd >= 0 || server->order.changes_fd >= 0
+          ? VD_SANDBOX_FILES_WRITTEN
+          : VD_SANDBOX_FILES_READ;
   plan.first_fd = VD_WORKER_SOCKET_FD;
   plan.last_fd = highest_fd(server);
   plan.spare_fds = plan.purpose == VD_SANDBOX_SERVE ? VD_SERVE_MAX_LINES : 0;
@@ -273,6 +286,7 @@ static int end_cleanly(VdServer *server, int broken)
   vd_serve_mirror_end(server);
   if (result >= 0)
     result = vd_engine_close(server->engine);
+  vd_serve_changes_close(server, result);
   if (result < 0)
     vd_format_error_set(&error, VIRTDISK_ERROR_IO, 0, "", "the image could not be closed cleanly: %s",
                         strerrordesc_np(-result));

@@ -9,6 +9,7 @@
 #include "engine/engine-mirror.h"
 #include "engine/engine.h"
 #include "engine/ring.h"
+#include "engine/tracker.h"
 #include "worker/sandbox.h"
 #include "worker/serve-protocol.h"
 
@@ -27,6 +28,7 @@ typedef struct {
   int listen_fd;    /* -1: none */
   int transport_fd; /* -1: none */
   int blob_fd;      /* -1: none */
+  int changes_fd;   /* -1: none */
   int images[VD_IO_MAX_FILES];
   unsigned n_images;
 } VdServeOrder;
@@ -81,6 +83,13 @@ typedef struct {
   bool breaking;    /* no request is begun any more */
 } VdServeMirror;
 
+/* serve-changes.c's own. */
+typedef struct {
+  VdTracker *tracker; /* NULL: none, or it is not to be trusted */
+  VdCtlogTie tie;     /* of the image before it was opened */
+  bool has_tie;
+} VdServeChanges;
+
 struct VdServer {
   VdServeOrder order;
   const VdServeTransport *transport;
@@ -92,6 +101,7 @@ struct VdServer {
   VdPages *pages;
   VdEngine *engine; /* NULL while the images are not open */
   VdServeMirror mirror;
+  VdServeChanges changes;
   VdServeLines lines;
   unsigned busy;   /* requests in the engine */
   bool ended;      /* the transport takes no more requests */
@@ -143,6 +153,8 @@ bool vd_serve_send(const VdServeHeader *message);
  * first. */
 void vd_server_submit(VdServer *server, VdRequest *request);
 void vd_server_request_done(VdServer *server);
+/* The same of one that is counted already: to the engine and the mirror. */
+void vd_server_forward(VdServer *server, VdRequest *request);
 /* Of a transport: nothing comes any more. */
 void vd_server_end(VdServer *server);
 /* SIGTERM: the end, if nobody has used the disk yet. */
@@ -162,6 +174,15 @@ void vd_serve_mirror_break(VdServer *server);
 bool vd_serve_mirror_is_broken(VdServer *server);
 /* The disk ends, and the mirror with it. Blocks. */
 void vd_serve_mirror_end(VdServer *server);
+
+/* serve-changes.c. The log is the file behind the images. */
+/* Before a byte of the image may be changed. */
+void vd_serve_changes_look(VdServer *server);
+void vd_serve_changes_open(VdServer *server, const VdLayer *leaf);
+/* To the mirror, or the engine, when its changes are marked. */
+void vd_serve_changes_submit(VdServer *server, VdRequest *request);
+/* The image is closed; result: how well. Blocks. */
+void vd_serve_changes_close(VdServer *server, int result);
 
 /* serve-rest.c */
 /* Waits as vd_ring_wait(). From SIGTERM on the images are brought into their clean form whenever nobody has

@@ -115,11 +115,12 @@ static gboolean send_all(VdService *self, const VdServiceSpec *spec, int listene
 
   vd_service_fill_header(&setup->header, VD_SERVE_SETUP, sizeof *setup);
   setup->n_files = spec->n_images + (listener >= 0 ? 1 : 0) + (spec->transport_fd >= 0 ? 1 : 0) +
-                   (spec->blob_fd > 0 ? 1 : 0);
+                   (spec->blob_fd > 0 ? 1 : 0) + (spec->changes_fd > 0 ? 1 : 0);
   if (!vd_service_send(self, &setup->header, -1, VD_SERVICE_READY_DEADLINE_MS, error) ||
       !send_file(self, VD_ROLE_LISTEN, 0, listener, error) ||
       !send_file(self, VD_ROLE_TRANSPORT, 0, spec->transport_fd, error) ||
-      !send_file(self, VD_ROLE_BLOB, 0, spec->blob_fd > 0 ? spec->blob_fd : -1, error))
+      !send_file(self, VD_ROLE_BLOB, 0, spec->blob_fd > 0 ? spec->blob_fd : -1, error) ||
+      !send_file(self, VD_ROLE_CHANGES, 0, spec->changes_fd > 0 ? spec->changes_fd : -1, error))
     return FALSE;
   for (unsigned i = 0; i < spec->n_images; i++)
     if (!send_file(self, VD_ROLE_IMAGE, i, spec->images[i], error))

@@ -27,6 +27,7 @@ typedef struct {
   const int *images;         /* borrowed */
   unsigned n_images;
   int blob_fd;       /* borrowed, of a task; 0: none */
+  int changes_fd;    /* borrowed: the change tracking file of images[0]; 0: none */
   guint deadline_ms; /* until it is ready, or done; 0: VD_SERVICE_READY_DEADLINE_MS. A long task: between two
                         words of it */
   /* Of long tasks, in the thread of vd_service_start(): how far it is. May be NULL. */

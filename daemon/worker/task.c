@@ -24,6 +24,7 @@ static const Task tasks[VD_TASK_LAST + 1] = {
     [VD_TASK_COMPACT] = vd_task_compact,
     [VD_TASK_MERGE] = vd_task_merge,
     [VD_TASK_COPY] = vd_task_copy,
+    [VD_TASK_CHANGES] = vd_task_changes,
 };
 
 static int64_t now_ms(void)

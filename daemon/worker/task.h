@@ -26,4 +26,5 @@ bool vd_task_resize(VdServer *server, VdServeResult *result, VdFormatError *ret_
 bool vd_task_merge(VdServer *server, VdServeResult *result, VdFormatError *ret_error);
 bool vd_task_edit(VdServer *server, VdServeResult *result, VdFormatError *ret_error);
 bool vd_task_metadata(VdServer *server, VdServeResult *result, VdFormatError *ret_error);
+bool vd_task_changes(VdServer *server, VdServeResult *result, VdFormatError *ret_error);
 bool vd_task_measure(VdServer *server, VdServeResult *result, VdFormatError *ret_error);

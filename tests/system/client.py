@@ -31,7 +31,8 @@ OPTION_TYPES = {"device-id": "u", "vendor-id": "s", "version": "u", "rw-depth": 
                 "parent-device-id": "u", "parent-vendor-id": "s", "force": "b", "when-idle": "b", "repair": "b",
                 "provider-specific-flags": "u", "job": "s", "async": "b", "detach-job": "b", "reserved": "u",
                 "file-systems": "b", "merge-depth": "u", "merge-source-depth": "u", "merge-target-depth": "u",
-                "source-path": "s", "source-device-id": "u", "source-vendor-id": "s", "verify": "b"}
+                "source-path": "s", "source-device-id": "u", "source-vendor-id": "s", "verify": "b",
+                "range-count": "u"}
 
 class BusError(Exception):
     """An error reply: name is the D-Bus error name, message the text."""
@@ -177,8 +178,9 @@ class Client:
         self.operate(handle, "BreakMirrorVirtualDisk", "u", 0, **how)
 
     def set_info(self, handle, version, **info):
-        """set_info(handle, 2, UniqueIdentifier="..."): strings and numbers"""
-        values = {key: GLib.Variant("s" if isinstance(value, str) else "u", value) for key, value in info.items()}
+        """set_info(handle, 2, UniqueIdentifier="..."): strings, numbers and truth"""
+        types = {str: "s", bool: "b", int: "u"}
+        values = {key: GLib.Variant(types[type(value)], value) for key, value in info.items()}
         self.operate(handle, "SetVirtualDiskInformation", "ua{sv}", version, values)
 
     def progress(self, handle):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The rows of test_failures.py for what is done to an image through a handle: SetVirtualDiskInformation, the operations that
-are jobs, and user metadata (1.10 to 1.18)."""
+are jobs, user metadata, and change tracking (1.10 to 1.19)."""
 import os
 
 from gi.repository import GLib
@@ -29,6 +29,7 @@ METHODS = {
     "SetVirtualDiskMetadata": ("say", lambda t: (GUID, b"data"), []),
     "DeleteVirtualDiskMetadata": ("s", lambda t: (GUID,), []),
     "GetVirtualDiskOperationProgress": ("", lambda t: (), []),
+    "QueryChangesVirtualDisk": ("sttu", lambda t: ("rctX:", 0, 0, 0), ["range-count"]),
 }
 
 
@@ -102,6 +103,10 @@ def break_mirror(t, handle, flags=0):
     return t.root.operate(handle, "BreakMirrorVirtualDisk", "u", flags)
 
 
+def changes(t, point="rctX:", offset=0, length=0, flags=0, handle=None, **opts):
+    return t.root.operate(handle or opened(t), "QueryChangesVirtualDisk", "sttu", point, offset, length, flags, **opts)
+
+
 STATE, TYPE = ("VhdInvalidState", 0xC03A001C), ("VhdInvalidType", 0xC03A001B)
 PARAMETER, DENIED = ("InvalidParameter", 87), ("AccessDenied", 5)
 OPERATIONS = {
@@ -114,7 +119,7 @@ SECTIONS = {
     "1.10": (
         ("version that is none", *PARAMETER, each([0, 8, MAX], lambda t, v: t.root.set_info(opened(t), v))),
         ("member that is missing", *PARAMETER,
-         each([1, 2, 3, 4, 5, 7], lambda t, v: t.root.set_info(opened(t), v), str)),
+         each([1, 2, 3, 4, 5, 6, 7], lambda t, v: t.root.set_info(opened(t), v), str)),
         ("member of another version", *PARAMETER,
          lambda t: t.root.set_info(opened(t), 2, UniqueIdentifier=GUID, VirtualDiskId=GUID)),
         ("member of another type", *PARAMETER, lambda t: t.root.set_info(opened(t), 2, UniqueIdentifier=1)),
@@ -122,7 +127,10 @@ SECTIONS = {
          {"2": lambda t: t.root.set_info(opened(t), 2, UniqueIdentifier="{" + GUID + "}"),
           "5": lambda t: t.root.set_info(opened(t), 5, VirtualDiskId="x"),
           "null": lambda t: t.root.set_info(opened(t), 2, UniqueIdentifier=NULL_GUID)}),
-        ("change tracking", "NotSupported", 50, lambda t: t.root.set_info(opened(t), 6)),
+        ("change tracking as it is", "CtlogInvalidTrackingState", 0xC03A0023,
+         lambda t: t.root.set_info(opened(t), 6, ChangeTrackingEnabled=False)),
+        ("a point of tracking that is turned off", *PARAMETER,
+         lambda t: t.root.set_info(opened(t), 6, ChangeTrackingEnabled=False, SealPoint=True)),
         ("somebody else's handle", "InvalidHandle", 6,
          lambda t: t.root.set_info(t.others("a.vhd", ALL), 2, UniqueIdentifier=GUID)),
         ("handle that was closed", "InvalidHandle", 6,
@@ -251,5 +259,14 @@ SECTIONS = {
         ("GetInfoOnly handle", *DENIED,
          {"Set": lambda t: metadata(t, "SetVirtualDiskMetadata", GUID, b"x", handle=opened(t, get_info_only=True)),
           "Delete": lambda t: metadata(t, "DeleteVirtualDiskMetadata", GUID, handle=opened(t, get_info_only=True))}),
+    ),
+    "1.19": (
+        ("tracking that is off", "VhdChangeTrackingDisabled", 0xC03A002A, lambda t: changes(t)),
+        ("an id that is too long", "VhdInvalidChangeTrackingId", 0xC03A0029, lambda t: changes(t, "x" * 257)),
+        ("flags", *PARAMETER, each([1, 1 << 31], lambda t, flags: changes(t, flags=flags))),
+        ("what is not of the disk", *PARAMETER, lambda t: changes(t, offset=1 << 62)),
+        ("no ranges", *PARAMETER, lambda t: changes(t, range_count=0)),
+        ("handle without GET_INFO", *DENIED, lambda t: changes(t, handle=opened(t, mask=METAOPS))),
+        ("of an ISO", *TYPE, lambda t: changes(t, handle=t.handle("a.iso", READ))),
     ),
 }
