@@ -33,6 +33,7 @@ typedef struct {
 extern const VdVerb vd_verb_attach;
 extern const VdVerb vd_verb_break_mirror;
 extern const VdVerb vd_verb_chain;
+extern const VdVerb vd_verb_changes;
 extern const VdVerb vd_verb_check;
 extern const VdVerb vd_verb_compact;
 extern const VdVerb vd_verb_convert;

@@ -7,6 +7,7 @@
 
 static struct {
   char *parent, *linkage, *identifier, *disk_id, *format;
+  char *change_tracking;
   gint depth, physical_sector_size; /* 0: not given */
   gboolean ignore_id_mismatch;
 } given;
@@ -22,7 +23,8 @@ static const GOptionEntry entries[] = {
     {"identifier", 0, 0, G_OPTION_ARG_STRING, &given.identifier, "Another identifier; or random", "GUID"},
     {"disk-id", 0, 0, G_OPTION_ARG_STRING, &given.disk_id, "Another identity of the disk; or random", "GUID"},
     {"physical-sector-size", 0, 0, G_OPTION_ARG_INT, &given.physical_sector_size, "512 or 4096", "BYTES"},
-    {"format", 0, 0, G_OPTION_ARG_STRING, &given.format, "auto (default), vhd or vhdx", "FORMAT"},
+    {"change-tracking", 0, 0, G_OPTION_ARG_STRING, &given.change_tracking, "on or off; see changes", "STATE"},
+    {"format", 0, 0, G_OPTION_ARG_STRING, &given.format, "auto (default), raw, vhd or vhdx", "FORMAT"},
     {NULL},
 };
 
@@ -35,12 +37,16 @@ static gboolean misuse(GError **error, const char *text)
 static gboolean check(GError **error)
 {
   guint n = (given.parent != NULL) + (given.identifier != NULL) + (given.disk_id != NULL) +
-            (given.physical_sector_size != 0);
+            (given.physical_sector_size != 0) + (given.change_tracking != NULL);
   VirtdiskDeviceId device_id;
   const char *vendor;
 
   if (n != 1)
-    return misuse(error, "set takes one of --parent, --identifier, --disk-id and --physical-sector-size");
+    return misuse(error, "set takes one of --parent, --identifier, --disk-id, --physical-sector-size and "
+                         "--change-tracking");
+  if (given.change_tracking != NULL && !g_str_equal(given.change_tracking, "on") &&
+      !g_str_equal(given.change_tracking, "off"))
+    return misuse(error, "--change-tracking is on or off");
   if (given.parent == NULL && (given.depth != 0 || given.linkage != NULL || given.ignore_id_mismatch))
     return misuse(error, "--depth, --linkage and --ignore-id-mismatch belong to --parent");
   if (given.depth < 0 || (given.linkage != NULL && given.depth > 1))
@@ -87,6 +93,8 @@ static VirtdiskSetInfo *make_change(void)
     return virtdisk_set_info_new_parent_path(given.parent);
   if (given.physical_sector_size != 0)
     return virtdisk_set_info_new_physical_sector_size((guint)given.physical_sector_size);
+  if (given.change_tracking != NULL)
+    return virtdisk_set_info_new_change_tracking(g_str_equal(given.change_tracking, "on"));
   guid = guid_of(given.identifier != NULL ? given.identifier : given.disk_id);
   return given.identifier != NULL ? virtdisk_set_info_new_identifier(guid)
                                   : virtdisk_set_info_new_virtual_disk_id(guid);

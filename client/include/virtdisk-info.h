@@ -148,6 +148,24 @@ guint64 virtdisk_info_get_smallest_safe_virtual_size(VirtdiskInfo *info);
  */
 guint virtdisk_info_get_fragmentation_percentage(VirtdiskInfo *info);
 /**
+ * virtdisk_info_get_change_tracking_enabled:
+ * @info: an answer to %VIRTDISK_INFO_CHANGE_TRACKING_STATE
+ * Returns: whether changes are tracked.
+ */
+gboolean virtdisk_info_get_change_tracking_enabled(VirtdiskInfo *info);
+/**
+ * virtdisk_info_get_newer_changes:
+ * @info: an answer to %VIRTDISK_INFO_CHANGE_TRACKING_STATE
+ * Returns: whether anything was, or may have been, written since the newest point.
+ */
+gboolean virtdisk_info_get_newer_changes(VirtdiskInfo *info);
+/**
+ * virtdisk_info_get_most_recent_id:
+ * @info: an answer to %VIRTDISK_INFO_CHANGE_TRACKING_STATE
+ * Returns: (transfer none) (nullable): id of the newest point; empty: nothing is known since any.
+ */
+const char *virtdisk_info_get_most_recent_id(VirtdiskInfo *info);
+/**
  * virtdisk_info_get_is_loaded:
  * @info: an answer to %VIRTDISK_INFO_IS_LOADED
  * Returns: whether the disk is attached and in use.

@@ -427,6 +427,23 @@ VirtdiskSetInfo *virtdisk_set_info_new_physical_sector_size(guint sector_size);
  */
 VirtdiskSetInfo *virtdisk_set_info_new_virtual_disk_id(const char *guid);
 /**
+ * virtdisk_set_info_new_change_tracking:
+ * @enabled: whether changes are to be tracked
+ *
+ * %VIRTDISK_SET_INFO_CHANGE_TRACKING_STATE: on begins a first point.
+ *
+ * Returns: (transfer full): what virtdisk_handle_set_virtual_disk_information() takes.
+ */
+VirtdiskSetInfo *virtdisk_set_info_new_change_tracking(gboolean enabled);
+/**
+ * virtdisk_set_info_new_change_tracking_point:
+ *
+ * %VIRTDISK_SET_INFO_CHANGE_TRACKING_STATE: a new point begins; tracking is on already.
+ *
+ * Returns: (transfer full): what virtdisk_handle_set_virtual_disk_information() takes.
+ */
+VirtdiskSetInfo *virtdisk_set_info_new_change_tracking_point(void);
+/**
  * virtdisk_set_info_new_parent_locator:
  * @linkage_id: GUID that the parent has to have
  * @path: (type filename): where it is to be looked for

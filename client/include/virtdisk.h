@@ -26,6 +26,7 @@
  */
 #pragma once
 
+#include "virtdisk-changes.h"
 #include "virtdisk-check.h"
 #include "virtdisk-client.h"
 #include "virtdisk-disk.h"

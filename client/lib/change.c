@@ -69,6 +69,18 @@ VirtdiskSetInfo *virtdisk_set_info_new_parent_locator(const char *linkage_id, co
                       g_variant_new_parsed("{'LinkageId': <%s>, 'ParentFilePath': <%s>}", linkage_id, said));
 }
 
+VirtdiskSetInfo *virtdisk_set_info_new_change_tracking(gboolean enabled)
+{
+  return set_info_new(VIRTDISK_SET_INFO_CHANGE_TRACKING_STATE,
+                      g_variant_new_parsed("{'ChangeTrackingEnabled': <%b>}", enabled));
+}
+
+VirtdiskSetInfo *virtdisk_set_info_new_change_tracking_point(void)
+{
+  return set_info_new(VIRTDISK_SET_INFO_CHANGE_TRACKING_STATE,
+                      g_variant_new_parsed("{'ChangeTrackingEnabled': <true>, 'SealPoint': <true>}"));
+}
+
 VirtdiskSetInfo *virtdisk_set_info_ref(VirtdiskSetInfo *info)
 {
   return g_atomic_rc_box_acquire(info);

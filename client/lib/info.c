@@ -175,6 +175,21 @@ guint virtdisk_info_get_fragmentation_percentage(VirtdiskInfo *info)
   return info_uint(info, "FragmentationPercentage");
 }
 
+gboolean virtdisk_info_get_change_tracking_enabled(VirtdiskInfo *info)
+{
+  return info_boolean(info, "Enabled");
+}
+
+gboolean virtdisk_info_get_newer_changes(VirtdiskInfo *info)
+{
+  return info_boolean(info, "NewerChanges");
+}
+
+const char *virtdisk_info_get_most_recent_id(VirtdiskInfo *info)
+{
+  return info_string(info, "MostRecentId");
+}
+
 gboolean virtdisk_info_get_is_loaded(VirtdiskInfo *info)
 {
   return info_boolean(info, "IsLoaded");

@@ -34,7 +34,7 @@ _virtdisk_words() {
 
 _virtdisk() {
   local cur prev verb='' word i options
-  local verbs='attach break-mirror chain check compact convert create detach expand info jobs list merge metadata mirror monitor mount nbd resize set unmount'
+  local verbs='attach break-mirror chain changes check compact convert create detach expand info jobs list merge metadata mirror monitor mount nbd resize set unmount'
   local common='--help --version --quiet --json --no-ask-password'
 
   COMPREPLY=()
@@ -58,6 +58,7 @@ _virtdisk() {
     attach) options='--read-only --lifetime= --detach-on-unmount --format= --sector-size= --partition-scan --no-partition-scan --owner= --group= --mode= --offset= --size= --no-automount --route= --zero-copy' ;;
     break-mirror) options='--format=' ;;
     chain) options='--format=' ;;
+    changes) options='--since= --format=' ;;
     check) options='--repair --format=' ;;
     compact) options='--no-zero-scan --no-block-moves --file-systems --format= --detach-job' ;;
     convert) options='--format= --source-format= --fixed --dynamic --sparse --block-size= --sector-size= --physical-sector-size= --verify --detach-job' ;;
@@ -74,7 +75,7 @@ _virtdisk() {
     mount) options='--partition= --options= --read-only --format=' ;;
     nbd) options='--read-only --socket= --descriptor --format=' ;;
     resize) options='--to-smallest --unsafe --format= --detach-job' ;;
-    set) options='--parent= --depth= --linkage= --ignore-id-mismatch --identifier= --disk-id= --physical-sector-size= --format=' ;;
+    set) options='--parent= --depth= --linkage= --ignore-id-mismatch --identifier= --disk-id= --physical-sector-size= --change-tracking= --format=' ;;
     unmount) options='--detach' ;;
     *)
       COMPREPLY=($(compgen -W "$verbs $common" -- "$cur"))
@@ -87,6 +88,7 @@ _virtdisk() {
     --format | --source-format) COMPREPLY=($(compgen -W 'auto iso raw vhd vhdx' -- "$cur")) ; return ;;
     --sector-size) COMPREPLY=($(compgen -W '512 1024 2048 4096' -- "$cur")) ; return ;;
     --physical-sector-size) COMPREPLY=($(compgen -W '512 4096' -- "$cur")) ; return ;;
+    --change-tracking) COMPREPLY=($(compgen -W 'on off' -- "$cur")) ; return ;;
     --type) COMPREPLY=($(compgen -W 'dynamic fixed differencing' -- "$cur")) ; return ;;
     --route) COMPREPLY=($(compgen -W 'loop ublk fuse' -- "$cur")) ; return ;;
     --parent | --source | --socket) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")) ; return ;;
@@ -107,6 +109,14 @@ _virtdisk() {
         cancel | wait) COMPREPLY=($(compgen -W "$(_virtdisk_jobs)" -- "$cur")) ;;
         *) COMPREPLY=($(compgen -W 'cancel wait' -- "$cur")) ;;
       esac
+      ;;
+    changes)
+      if [[ $prev == changes ]]; then
+        COMPREPLY=($(compgen -W 'enable disable seal state list' -- "$cur"))
+      else
+        compopt -o filenames
+        COMPREPLY=($(compgen -f -- "$cur"))
+      fi
       ;;
     metadata)
       if [[ $prev == metadata ]]; then
