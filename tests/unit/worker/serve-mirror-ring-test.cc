@@ -42,6 +42,8 @@ bool vd_serve_open_chain_over(VdServer *, unsigned, unsigned, bool, uint32_t, Vd
 }
 
 void vd_serve_release_held(VdServer *) {}
+
+void vd_serve_changes_close(VdServer *, int) {}
 }
 
 namespace
