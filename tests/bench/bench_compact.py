@@ -18,6 +18,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..
 import testbed  # noqa: E402
 from figures import MIB, alternate, report, timed, verdict  # noqa: E402
 
+testbed.tap.TEST_DEADLINE = 3600  # seconds: what is measured is not hurried
+
 SIZE = int(os.environ.get("VIRTDISK_BENCH_MIB", "2048")) * MIB
 FOLDER = os.environ.get("VIRTDISK_BENCH_FOLDER", "/var/tmp")
 BLOCK = 32 * MIB

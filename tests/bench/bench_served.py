@@ -22,6 +22,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..
 import testbed  # noqa: E402
 from figures import MIB, ROUNDS, alternate, fio, record, report, timed, verdict  # noqa: E402
 
+testbed.tap.TEST_DEADLINE = 3600  # seconds: what is measured is not hurried
+
 SIZE = 512
 ROUTE = os.environ.get("VIRTDISK_BENCH_ROUTE", "fuse")
 RANDOM, SEQUENTIAL = ("randread", "4k", 16), ("read", "1M", 4)
