@@ -150,7 +150,8 @@ gboolean vd_device_resize_finish(VdDevice *self, GAsyncResult *result, GError **
 /*
  * Its worker ends, between (in a thread) may change the images and what the serving says of them, and another
  * worker goes on; who uses the disk waits meanwhile, and sees no error. data is freed in any case. Errors:
- * between's; NOT_SUPPORTED (no worker serves it; the kernel would fail requests); BUSY; those of a worker.
+ * between's; NOT_SUPPORTED (no worker serves it; the kernel would fail requests); BUSY (it ends, or another
+ * exchange waits for its turn already); those of a worker.
  */
 typedef struct VdServing VdServing;
 typedef gboolean (*VdExchangeFunc)(VdServing *serving, gpointer user_data, GError **error);

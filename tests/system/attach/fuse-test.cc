@@ -399,7 +399,7 @@ TEST_F(Fuse, ADiskGrowsWhileItIsInUse)
   Release(device);
 }
 
-TEST_F(Fuse, OneExchangeAtATime)
+TEST_F(Fuse, OneExchangeAtATimeAndOneThatWaits)
 {
   if (!vd_fuse_can_resend())
     GTEST_SKIP() << "needs Linux 6.9: before it FUSE does not send unanswered requests again";
@@ -407,13 +407,20 @@ TEST_F(Fuse, OneExchangeAtATime)
   VdDevice *device = AttachImage(path, 4 * kMiB);
 
   ASSERT_NE(device, nullptr);
-  Exchanged first = {device, nobody_serves}, second = {device, nobody_serves};
+  Exchanged first = {device, nobody_serves}, second = {device, nobody_serves},
+            third = {device, nobody_serves};
   first.Start();
   second.Start();
-  RunUntil([&] { return first.done && second.done; });
+  third.Start();
+  RunUntil([&] { return first.done && third.done; });
   EXPECT_TRUE(first.ok);
-  EXPECT_EQ(second.code, VIRTDISK_ERROR_BUSY);
+  EXPECT_EQ(third.code, VIRTDISK_ERROR_BUSY);
+  EXPECT_EQ(third.freed, 1);
+  pid_t worker = vd_device_worker_pid(device);
+  RunUntil([&] { return second.done; });
+  EXPECT_TRUE(second.ok);
   EXPECT_EQ(second.freed, 1);
+  EXPECT_NE(vd_device_worker_pid(device), worker);
   Release(device);
 }
 
