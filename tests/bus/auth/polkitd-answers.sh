@@ -3,7 +3,8 @@
 # What the real polkitd makes of our policy and our rule. Prints "ACTION USER EXIT-STATUS-OF-PKCHECK" lines; everything
 # happens in a mount namespace and on a bus of its own. The users' sessions are made up by a rule that comes first:
 # daemon is an active member of GROUP, bin an inactive one, games active but no member; nobody is left as polkitd sees it.
-# Mounting through UDisks2 is asked with a device: loop7 was attached by daemon, loop9 by bin, loop8 by nobody of ours.
+# Mounting through UDisks2 is asked with a device: loop7 was attached by daemon, loop9 by bin, loop8 by nobody of ours;
+# loop3 to loop6 are daemon's as well, and call themselves by a name of fstab.
 # usage: unshare -m polkitd-answers.sh POLICY RULES MOUNT-RULES GROUP
 set -eu
 policy=$1 rules=$2 mount_rules=$3 group=$4
@@ -38,6 +39,13 @@ cat > "$dir/udevadm" <<'UDEVADM'
 case $* in
   "info --query=property --name=/dev/loop7") echo DEVNAME=/dev/loop7; echo VIRTDISK_OWNER_UID=$(id -u daemon) ;;
   "info --query=property --name=/dev/ublkb7p1") echo VIRTDISK_OWNER_UID=$(id -u daemon) ;;
+  "info --query=property --name=/dev/loop"[3-6]) echo "VIRTDISK_OWNER_UID=$(id -u daemon)"
+    case $* in
+      *3) printf 'ID_FS_UUID=AbCd-0123\nID_FS_UUID_ENC=AbCd-0123\n' ;;
+      *4) printf 'ID_FS_LABEL=two_words\nID_FS_LABEL_ENC=two\\x20words\n' ;;
+      *5) printf 'ID_PART_ENTRY_NAME=pool\nID_FS_LABEL=other\n' ;;
+      *6) echo DEVLINKS=/dev/disk/by-uuid/abcd-0123 /dev/disk/by-id/virtdisk-6 ;;
+    esac ;;
   "info --query=property --name=/dev/loop9") echo VIRTDISK_OWNER_UID=$(id -u bin) ;;
   *) echo DEVNAME=/dev/other ;;
 esac
@@ -60,6 +68,22 @@ mount --make-rprivate /
 mount --bind "$dir/actions" /usr/share/polkit-1/actions
 mount --bind "$dir/rules" /usr/share/polkit-1/rules.d
 mount --bind "$dir/udevadm" "$(command -v udevadm)"
+# An image of the same name as what the administrator mounts is not it.
+cat > "$dir/fstab" <<'FSTAB'
+# UUID=5555 /not ext4 defaults 0 0
+UUID="abcd-0123" /backup ext4 noauto 0 2
+  LABEL=two\040words /music ext4 nofail 0 2
+PARTLABEL=pool /pool xfs noauto 0 0
+/dev/disk/by-id/virtdisk-6 /six ext4 noauto 0 0
+FSTAB
+chmod 644 "$dir/fstab"
+if [ -e /etc/fstab ]; then
+  mount --bind "$dir/fstab" /etc/fstab
+else
+  mkdir -m 755 "$dir/etc"
+  cp -p "$dir/fstab" "$dir/etc"
+  mount -t overlay -o "lowerdir=$dir/etc:/etc" none /etc
+fi
 [ ! -d /etc/polkit-1/rules.d ] || mount --bind "$dir/empty" /etc/polkit-1/rules.d
 
 cat > "$dir/bus.conf" <<CONF
@@ -96,7 +120,7 @@ for action in attach-read-only manage-volume attach-at-boot manage-others; do
 done
 
 # Details are taken from root only, as from udisksd; the subject is a process that waits as the user.
-for device in loop7 loop8 loop9 ublkb7p1; do
+for device in loop3 loop4 loop5 loop6 loop7 loop8 loop9 ublkb7p1; do
   for user in daemon bin games; do
     status=0
     setpriv --reuid="$user" --clear-groups tail -f /dev/null &

@@ -53,6 +53,6 @@ TEST(Polkitd, PolicyAndRuleSayWhoMay)
 
     EXPECT_EQ(status, row != granted.end() ? row->second : Authenticate) << action << " asked by " << user;
   }
-  EXPECT_EQ(n, 4 * 5 + 4 * 3) << output;
+  EXPECT_EQ(n, 4 * 5 + 8 * 3) << output;
   EXPECT_EQ(output.find("polkitd says:"), std::string::npos) << output;
 }
