@@ -97,7 +97,7 @@ class Desktop(desktop.TestCase):
         self.assertEqual(empty.returncode, 1)
         self.assertIn("holds no files", empty.stderr)
         self.assertEqual(self.note("holds no files")["actions"], ["open-writable"])
-        self.assertGone(image)
+        self.wait_gone(image)  # when udev has looked at it
         self.notes.press(self.note("holds no files")["id"], "open-writable")
         self.note("ready to be formatted")
         self.assertAttached(image)

@@ -45,7 +45,9 @@ WIN32 = {2: "ERROR_FILE_NOT_FOUND", 3: "ERROR_PATH_NOT_FOUND", 5: "ERROR_ACCESS_
          0xC03A0005: "ERROR_VHD_FORMAT_UNSUPPORTED_VERSION", 0xC03A0012: "ERROR_VHD_INVALID_SIZE",
          0xC03A0013: "ERROR_VHD_INVALID_FILE_SIZE", 0xC03A0014: "ERROR_VIRTDISK_PROVIDER_NOT_FOUND",
          0xC03A0015: "ERROR_VIRTDISK_NOT_VIRTUAL_DISK", 0xC03A001B: "ERROR_VHD_INVALID_TYPE",
-         0xC03A0026: "ERROR_VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE"}
+         0xC03A0023: "ERROR_CTLOG_INVALID_TRACKING_STATE",
+         0xC03A0026: "ERROR_VHD_COULD_NOT_COMPUTE_MINIMUM_VIRTUAL_SIZE",
+         0xC03A0029: "ERROR_VHD_INVALID_CHANGE_TRACKING_ID", 0xC03A002A: "ERROR_VHD_CHANGE_TRACKING_DISABLED"}
 
 # What no row below can bring about: the test that does, and a word of it; or why no method raises it.
 ELSEWHERE = {
@@ -61,7 +63,6 @@ ELSEWHERE = {
     "UnsupportedDiskSectorSize": ("system/attach/loop-test.cc", "UNSUPPORTED_DISK_SECTOR_SIZE"),
     "VhdResizeWouldTruncateData": ("system/test_resize.py", "VhdResizeWouldTruncateData"),
     "VhdAlreadyAtOrBelowMinimumVirtualSize": ("system/test_resize.py", "VhdAlreadyAtOrBelowMinimumVirtualSize"),
-    "VhdInvalidChangeTrackingId": ("system/test_changes.py", "VhdInvalidChangeTrackingId"),
     "VhdMissingChangeTrackingInformation": ("system/test_changes.py", "VhdMissingChangeTrackingInformation"),
     "CtlogLogfileSizeExceededMaxsize": ("system/test_changes.py", "CtlogLogfileSizeExceededMaxsize"),
     "CtlogVhdChangedOffline": ("system/test_changes.py", "CtlogVhdChangedOffline"),
@@ -572,9 +573,8 @@ section(
 INVALID_TYPE, NO_MINIMUM = ("VhdInvalidType", 0xC03A001B), ("VhdCouldNotComputeMinimumVirtualSize", 0xC03A0026)
 # Version: what fails for each format; the other versions from 1 to 15 succeed.
 INFO_FAILURES = {
-    "a.img": {2: INVALID_TYPE, 3: INVALID_TYPE, 4: INVALID_TYPE, 5: INVALID_TYPE, 11: NO_MINIMUM, 14: INVALID_TYPE,
-              15: INVALID_TYPE},
-    "a.vhd": {3: INVALID_TYPE, 4: INVALID_TYPE, 5: INVALID_TYPE, 11: NO_MINIMUM, 14: INVALID_TYPE, 15: INVALID_TYPE},
+    "a.img": {2: INVALID_TYPE, 3: INVALID_TYPE, 4: INVALID_TYPE, 5: INVALID_TYPE, 11: NO_MINIMUM, 14: INVALID_TYPE},
+    "a.vhd": {3: INVALID_TYPE, 4: INVALID_TYPE, 5: INVALID_TYPE, 11: NO_MINIMUM, 14: INVALID_TYPE},
     "a.iso": {version: INVALID_TYPE for version in (2, 3, 4, 5, 7, 8, 10, 11, 12, 14, 15)},
 }
 
