@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Free clusters of NTFS by its $Bitmap; not of a volume whose log is in use (Windows is hibernated, or was
  * not shut down), that is marked dirty, has a file to hibernate into, or has shadow copies: those live in
- * clusters that are called free. */
+ * clusters that are called free. Nor of one whose map contradicts its files. */
 #include "formats/free-space-private.h"
 
 #include "util/checked.h"
 
-enum {
-  RECORD_TABLE = 0,
-  RECORD_MIRROR = 1,
-  RECORD_LOG = 2,
-  RECORD_VOLUME = 3,
-  RECORD_ROOT = 5,
-  RECORD_BITMAP = 6
-};
+enum { RECORD_TABLE = 0, RECORD_LOG = 2, RECORD_VOLUME = 3, RECORD_ROOT = 5, RECORD_BITMAP = 6 };
 enum {
   ATTRIBUTE_LIST = 0x20,
   ATTRIBUTE_VOLUME_INFORMATION = 0x70,
@@ -25,6 +18,7 @@ enum {
 enum { VOLUME_WAS_CHECKED = 0x8000, VOLUME_IS_DIRTY = 0x1 };
 enum { LOG_IS_CLEAN = 0x2, LOG_NO_CLIENT = 0xFFFF };
 enum { INDEX_ENTRY_LAST = 2 };
+enum { RECORD_IN_USE = 1 };
 
 #define RECORD_MOST 4096
 #define STRIDE 512
@@ -37,8 +31,12 @@ enum { INDEX_ENTRY_LAST = 2 };
 /* Of the log: where its second page is if the first was never written; and the largest there can be. */
 #define LOG_PAGE 4096
 #define LOG_PAGE_MOST 32768
-/* Bytes of $Boot. */
-#define BOOT_AREA 8192
+/* Bytes of the table of files that are looked at: as many files as a quarter of all that there can be at 4
+ * KiB each. */
+#define TABLE_MOST (UINT64_C(64) << 30)
+/* Of the map: so much of it is at hand, no more than a cluster; and the pieces that it may be in. */
+#define MAP_PAGE 512
+#define MAP_PIECES 64
 
 static const uint8_t shadow_id[16] = {0x6B, 0x87, 0x08, 0x38, 0x76, 0xC1, 0x48, 0x4E,
                                       0xB7, 0xAE, 0x04, 0x04, 0x6E, 0x6C, 0xC7, 0x52};
@@ -48,6 +46,11 @@ typedef struct {
   uint64_t cluster_size, clusters, table;
   uint32_t record_size;
   uint8_t record[RECORD_MOST];
+  unsigned n_map;
+  VdFreeRange map[MAP_PIECES]; /* of the volume, bytes */
+  bool has_page;
+  uint64_t page_at; /* of the map */
+  uint8_t page[MAP_PAGE];
 } Ntfs;
 
 /* Where a stream lies: pairs of a length and a step, each with its width. */
@@ -66,7 +69,7 @@ static bool load(Ntfs *ntfs, const uint8_t *boot)
     per_cluster = per_cluster >= 244 ? 1U << (256 - per_cluster) : 0;
   if (boot[510] != 0x55 || boot[511] != 0xAA)
     return vd_free_volume_refuse(ntfs->volume, "its boot sector is damaged");
-  if (sector < 256 || sector > 4096 || !vd_is_power_of_two(sector) || !vd_is_power_of_two(per_cluster))
+  if (sector < MAP_PAGE || sector > 4096 || !vd_is_power_of_two(sector) || !vd_is_power_of_two(per_cluster))
     return vd_free_volume_refuse(ntfs->volume, "its numbers are out of range");
   ntfs->cluster_size = (uint64_t)sector * per_cluster;
   ntfs->clusters = vd_get_le64(boot + 40) / per_cluster;
@@ -375,38 +378,10 @@ static bool does_not_hibernate(Ntfs *ntfs)
          look_through_blocks(ntfs, block_size);
 }
 
-/* What holds the volume together is used, whatever the map says. */
-static bool own_stream(Ntfs *ntfs, unsigned record)
-{
-  uint64_t offset, length, size, done = 0;
-  Runs runs;
+/* Who mounts it elsewhere than in Windows may leave neither mark nor log behind, and a map that is older than
+ * the files: what any of them has must be used in the map. */
 
-  if (!read_record(ntfs, record) || !find_runs(ntfs, ATTRIBUTE_DATA, "", &runs, &size))
-    return false;
-  while (done < size) {
-    if (!next_run(ntfs, &runs, &offset, &length))
-      return vd_free_volume_refuse(ntfs->volume, "one of its streams is not as expected");
-    if (!vd_free_volume_own(ntfs->volume, offset, length))
-      return false;
-    done += length;
-  }
-  return true;
-}
-
-static bool own_all(Ntfs *ntfs)
-{
-  static const unsigned records[] = {RECORD_TABLE, RECORD_MIRROR, RECORD_LOG, RECORD_BITMAP};
-
-  /* $Boot */
-  if (!vd_free_volume_own(ntfs->volume, 0, BOOT_AREA))
-    return false;
-  for (size_t i = 0; i < sizeof records / sizeof records[0]; i++)
-    if (!own_stream(ntfs, records[i]))
-      return false;
-  return true;
-}
-
-static bool add_bitmap(Ntfs *ntfs)
+static bool find_map(Ntfs *ntfs)
 {
   uint64_t offset, length, size, done = 0;
   Runs runs;
@@ -415,20 +390,165 @@ static bool add_bitmap(Ntfs *ntfs)
     return false;
   if (size < (ntfs->clusters + 7) / 8)
     return vd_free_volume_refuse(ntfs->volume, "its map is too short");
-  while (done < ntfs->clusters) {
+  for (; done < size; done += length) {
     if (!next_run(ntfs, &runs, &offset, &length))
       return vd_free_volume_refuse(ntfs->volume, "its map is not as expected");
-    for (uint64_t at = 0; at < length && done < ntfs->clusters; at += VD_FREE_SPACE_CHUNK) {
-      uint64_t n = length - at < VD_FREE_SPACE_CHUNK ? length - at : VD_FREE_SPACE_CHUNK;
-      uint64_t bits = ntfs->clusters - done < n * 8 ? ntfs->clusters - done : n * 8;
-
-      if (!vd_free_volume_read(ntfs->volume, offset + at, ntfs->volume->chunk, (bits + 7) / 8) ||
-          !vd_free_volume_add_bits(ntfs->volume, ntfs->volume->chunk, bits, done * ntfs->cluster_size,
-                                   ntfs->cluster_size))
-        return false;
-      done += bits;
-    }
+    if (ntfs->n_map == MAP_PIECES)
+      return vd_free_volume_refuse(ntfs->volume, "its map is in more pieces than are followed");
+    ntfs->map[ntfs->n_map++] = (VdFreeRange){offset, offset + length};
   }
+  return true;
+}
+
+/* at: of the map, a multiple of MAP_PAGE, which no piece's length contradicts: both are of clusters. */
+static bool load_map_page(Ntfs *ntfs, uint64_t at)
+{
+  uint64_t left = at;
+  unsigned i = 0;
+
+  if (ntfs->has_page && ntfs->page_at == at)
+    return true;
+  for (; i < ntfs->n_map && left >= ntfs->map[i].end - ntfs->map[i].start; i++)
+    left -= ntfs->map[i].end - ntfs->map[i].start;
+  if (i == ntfs->n_map)
+    return vd_free_volume_refuse(ntfs->volume, "its map is too short");
+  ntfs->page_at = at;
+  ntfs->has_page = vd_free_volume_read(ntfs->volume, ntfs->map[i].start + left, ntfs->page, MAP_PAGE);
+  return ntfs->has_page;
+}
+
+static bool is_used(Ntfs *ntfs, uint64_t offset, uint64_t length)
+{
+  uint64_t first = offset / ntfs->cluster_size, end = (offset + length) / ntfs->cluster_size;
+
+  for (uint64_t i = first; i < end; i++) {
+    if (!load_map_page(ntfs, i / 8 / MAP_PAGE * MAP_PAGE))
+      return false;
+    if ((ntfs->page[i / 8 % MAP_PAGE] >> i % 8 & 1) == 0)
+      return vd_free_volume_refuse(ntfs->volume, "its map calls free what a file has");
+  }
+  return true;
+}
+
+static bool is_hole(const Runs *runs)
+{
+  return runs->at < runs->end && *runs->at != 0 && *runs->at >> 4 == 0;
+}
+
+static bool are_runs_used(Ntfs *ntfs, Runs *runs)
+{
+  uint64_t offset, length;
+
+  for (;;) {
+    if (is_hole(runs))
+      runs->at += 1 + (*runs->at & 0x0F);
+    else if (!next_run(ntfs, runs, &offset, &length))
+      return (runs->at < runs->end && *runs->at == 0) ||
+             vd_free_volume_refuse(ntfs->volume, "one of its files is not as expected");
+    else if (!is_used(ntfs, offset, length))
+      return false;
+  }
+}
+
+/* What lies outside of the record that was read. */
+static bool are_attributes_used(Ntfs *ntfs)
+{
+  uint32_t at = vd_get_le16(ntfs->record + 20), length;
+
+  for (; at % 8 == 0 && at + 8 <= ntfs->record_size; at += length) {
+    const uint8_t *attribute = ntfs->record + at;
+    Runs runs;
+
+    if (vd_get_le32(attribute) == UINT32_MAX)
+      return true;
+    length = vd_get_le32(attribute + 4);
+    if (length < 24 || length > ntfs->record_size - at)
+      break;
+    if (attribute[8] == 0)
+      continue;
+    if (length < 64 || vd_get_le16(attribute + 32) >= length)
+      break;
+    runs = (Runs){.at = attribute + vd_get_le16(attribute + 32), .end = attribute + length};
+    if (!are_runs_used(ntfs, &runs))
+      return false;
+  }
+  return vd_free_volume_refuse(ntfs->volume, "one of its records is damaged");
+}
+
+/* Of the table, also what continues another's. */
+static bool is_record_used(Ntfs *ntfs, uint8_t *record)
+{
+  static const uint8_t never[4] = {0};
+
+  if (memcmp(record, never, sizeof never) == 0)
+    return true;
+  if (memcmp(record, "FILE", 4) != 0)
+    return vd_free_volume_refuse(ntfs->volume, "one of its records is damaged");
+  if ((vd_get_le16(record + 22) & RECORD_IN_USE) == 0)
+    return true;
+  memcpy(ntfs->record, record, ntfs->record_size);
+  return mend(ntfs, ntfs->record, ntfs->record_size) && are_attributes_used(ntfs);
+}
+
+static bool are_records_used(Ntfs *ntfs, uint64_t offset, uint64_t length)
+{
+  for (uint64_t at = 0; at < length; at += VD_FREE_SPACE_CHUNK) {
+    uint64_t n = length - at < VD_FREE_SPACE_CHUNK ? length - at : VD_FREE_SPACE_CHUNK;
+
+    if (!vd_free_volume_read(ntfs->volume, offset + at, ntfs->volume->chunk, n))
+      return false;
+    for (uint64_t i = 0; i + ntfs->record_size <= n; i += ntfs->record_size)
+      if (!is_record_used(ntfs, ntfs->volume->chunk + i))
+        return false;
+  }
+  return true;
+}
+
+static bool are_files_used(Ntfs *ntfs)
+{
+  uint8_t first[RECORD_MOST];
+  uint64_t offset, length, size, done = 0;
+  Runs runs;
+
+  if (!read_record(ntfs, RECORD_TABLE) || !find_runs(ntfs, ATTRIBUTE_DATA, "", &runs, &size))
+    return false;
+  if (size > TABLE_MOST)
+    return vd_free_volume_refuse(ntfs->volume, "it has more files than are looked at");
+  /* The others are read in its place. */
+  memcpy(first, ntfs->record, sizeof first);
+  runs.at = first + (runs.at - ntfs->record);
+  runs.end = first + (runs.end - ntfs->record);
+  for (; done < size; done += length) {
+    if (!next_run(ntfs, &runs, &offset, &length) || length % ntfs->record_size != 0)
+      return vd_free_volume_refuse(ntfs->volume, "its table of files is not as expected");
+    if (!are_records_used(ntfs, offset, size - done < length ? size - done : length))
+      return false;
+  }
+  return true;
+}
+
+static bool add_piece(Ntfs *ntfs, const VdFreeRange *piece, uint64_t *done)
+{
+  for (uint64_t at = piece->start; at < piece->end && *done < ntfs->clusters; at += VD_FREE_SPACE_CHUNK) {
+    uint64_t n = piece->end - at < VD_FREE_SPACE_CHUNK ? piece->end - at : VD_FREE_SPACE_CHUNK;
+    uint64_t bits = ntfs->clusters - *done < n * 8 ? ntfs->clusters - *done : n * 8;
+
+    if (!vd_free_volume_read(ntfs->volume, at, ntfs->volume->chunk, (bits + 7) / 8) ||
+        !vd_free_volume_add_bits(ntfs->volume, ntfs->volume->chunk, bits, *done * ntfs->cluster_size,
+                                 ntfs->cluster_size))
+      return false;
+    *done += bits;
+  }
+  return true;
+}
+
+static bool add_map(Ntfs *ntfs)
+{
+  uint64_t done = 0;
+
+  for (unsigned i = 0; i < ntfs->n_map; i++)
+    if (!add_piece(ntfs, &ntfs->map[i], &done))
+      return false;
   return true;
 }
 
@@ -438,6 +558,6 @@ bool vd_free_ntfs(VdFreeVolume *self)
   uint8_t boot[STRIDE];
 
   return vd_free_volume_read(self, 0, boot, sizeof boot) && load(&ntfs, boot) && is_marked_clean(&ntfs) &&
-         is_log_closed(&ntfs) && has_no_shadows(&ntfs) && does_not_hibernate(&ntfs) && own_all(&ntfs) &&
-         add_bitmap(&ntfs);
+         is_log_closed(&ntfs) && has_no_shadows(&ntfs) && does_not_hibernate(&ntfs) && find_map(&ntfs) &&
+         are_files_used(&ntfs) && add_map(&ntfs);
 }
