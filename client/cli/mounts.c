@@ -8,6 +8,7 @@
 
 void vd_mount_free(VdMount *self)
 {
+  g_free(self->type);
   g_free(self->source);
   g_free(self->mountpoint);
   g_free(self);
@@ -27,6 +28,7 @@ static VdMount *parse_line(const char *line)
   self = g_new0(VdMount, 1);
   self->number = makedev(major, minor);
   self->mountpoint = g_strcompress(fields[4]);
+  self->type = g_strcompress(fields[dash + 1]);
   self->source = g_strcompress(fields[dash + 2]);
   return self;
 }
@@ -97,15 +99,27 @@ static gboolean contains(const GArray *devices, dev_t number)
   return FALSE;
 }
 
-/* btrfs and the like have a device number of their own: there the source tells. */
+gboolean vd_mount_names_device(const VdMount *self)
+{
+  return major(self->number) == 0 &&
+         (g_str_equal(self->type, "btrfs") || g_str_equal(self->type, "bcachefs")) &&
+         g_str_has_prefix(self->source, "/dev/") && strstr(self->source, "/..") == NULL;
+}
+
 static gboolean is_from(const VdMount *mount, const GArray *devices)
 {
   struct stat st;
 
   if (contains(devices, mount->number))
     return TRUE;
-  return major(mount->number) == 0 && *mount->source == '/' && stat(mount->source, &st) == 0 &&
-         S_ISBLK(st.st_mode) && contains(devices, st.st_rdev);
+  return vd_mount_names_device(mount) && stat(mount->source, &st) == 0 && S_ISBLK(st.st_mode) &&
+         contains(devices, st.st_rdev);
+}
+
+/* Of FUSE anybody has the say. That is no reason to touch the device it names. */
+static gboolean is_trusted(const VdMount *mount)
+{
+  return major(mount->number) != 0 || strchr(mount->source, '/') == NULL || vd_mount_names_device(mount);
 }
 
 static GPtrArray *read_mounts(void)
@@ -155,7 +169,7 @@ char *vd_mounts_find_source(const char *directory)
     const VdMount *mount = g_ptr_array_index(all, i - 1);
 
     if (g_str_equal(mount->mountpoint, directory))
-      return g_strdup(mount->source);
+      return is_trusted(mount) ? g_strdup(mount->source) : NULL;
   }
   return NULL;
 }

@@ -6,12 +6,15 @@
 #include <sys/types.h>
 
 typedef struct {
-  dev_t number;     /* of the file system; anonymous for btrfs */
-  char *source;     /* device node */
+  dev_t number; /* of the file system; anonymous for btrfs */
+  char *type;
+  char *source;     /* device node; of FUSE whatever its user says */
   char *mountpoint; /* any bytes */
 } VdMount;
 
 void vd_mount_free(VdMount *self);
+/* TRUE if it has no device's number and its source is the device by the kernel's word: btrfs and the like. */
+gboolean vd_mount_names_device(const VdMount *self);
 
 typedef enum {
   VD_MOUNTS_DISK, /* the device and its partitions */
@@ -28,5 +31,5 @@ guint vd_mounts_get_partition(dev_t device, const char *sys_root);
 
 /* Mounts of a device node now, in the order of mounting; none if there is no such device. */
 GPtrArray *vd_mounts_of(const char *device, VdMountsScope scope);
-/* Device node of what is mounted on a directory, or NULL: not a mount point. (transfer full) */
+/* Device node of what is mounted on a directory, or NULL: not a mount point of one. (transfer full) */
 char *vd_mounts_find_source(const char *directory);

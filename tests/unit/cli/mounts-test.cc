@@ -43,6 +43,20 @@ TEST(Mountinfo, KeepsBytesThatAreNotUtf8)
   EXPECT_STREQ(at(mounts, 0)->mountpoint, "/mnt/\xff");
 }
 
+// sshfs -o fsname=/dev/loop4
+TEST(Mountinfo, WhatItsUserCallsADeviceIsNone)
+{
+  g_autoptr(GPtrArray) mounts = vd_mounts_parse("36 35 0:44 / /mnt/a rw - btrfs /dev/loop4 rw\n"
+                                                "37 35 0:45 / /mnt/b rw - bcachefs /dev/loop4:/dev/loop5 rw\n"
+                                                "38 35 0:46 / /mnt/c rw - fuse.sshfs /dev/loop4 rw\n"
+                                                "39 35 0:47 / /mnt/d rw - fuse /dev/loop4 rw\n"
+                                                "40 35 0:48 / /mnt/e rw - btrfs /dev/../home/x rw\n"
+                                                "41 35 7:4 / /mnt/f rw - ext4 /dev/loop4 rw\n");
+  ASSERT_EQ(mounts->len, 6u);
+  for (guint i = 0; i < mounts->len; i++)
+    EXPECT_EQ(vd_mount_names_device(at(mounts, i)), i < 2) << i;
+}
+
 TEST(Mounts, OfWhatIsNoDeviceAreNone)
 {
   g_autoptr(GPtrArray) mounts = vd_mounts_of("/nonexistent", VD_MOUNTS_DISK);
