@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What ends an attachment without anybody asking: owner gone, session over, last mount gone. */
+#include <pwd.h>
+
 #include "manager-mirror.h"
 #include "manager-private.h"
 #include "nesting.h"
@@ -73,17 +75,55 @@ static void on_forced(GObject *source, GAsyncResult *result, gpointer user_data)
     vd_manager_release(VD_MANAGER(source), disk, SESSION_OVER);
 }
 
+/* What the system mounted from a user's disk is not his to unmount. name: NULL if he has none. */
+static gboolean may_be_unmounted(const VdDiskAttachment *a, const char *name)
+{
+  return a->owner->uid == 0 || (name != NULL ? vd_device_count_mounts_of_others(a->device, name)
+                                             : vd_device_count_mounts(a->device)) == 0;
+}
+
 /* Nobody is there any more who would unmount what the session had mounted, so that waiting alone would not
  * end. What something still uses stays until that has gone. */
-static void end_with_session(VdManager *self, VdDisk *disk)
+static void end_with_session(VdManager *self, VdDisk *disk, const char *name)
 {
+  g_autoptr(VdDisk) inner = vd_nesting_find_inner(self, disk);
+
   if (disk->state != VD_DISK_ATTACHED || disk->attachment->changing ||
-      vd_disk_count_handles(disk, NULL) > 0 || vd_nesting_find_inner(self, disk) != NULL) {
+      vd_disk_count_handles(disk, NULL) > 0 || inner != NULL || !may_be_unmounted(disk->attachment, name)) {
     vd_manager_release(self, disk, SESSION_OVER);
     return;
   }
   g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_INFO, "MESSAGE", "%s is detached: " SESSION_OVER, disk->display);
   vd_manager_detach_async(self, disk, NULL, VD_DETACH_FORCE, NULL, on_forced, vd_disk_ref(disk));
+}
+
+/* The user database may be a server far away. */
+static void owner_name_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+  uid_t uid = GPOINTER_TO_UINT(data);
+  struct passwd user, *found = NULL;
+  char buffer[16384];
+
+  if (getpwuid_r(uid, &user, buffer, sizeof buffer, &found) != 0)
+    found = NULL;
+  g_task_return_pointer(task, found != NULL ? g_strdup(user.pw_name) : NULL, g_free);
+}
+
+static void owner_name_done(GObject *source, GAsyncResult *result, gpointer user_data)
+{
+  g_autoptr(VdDisk) disk = user_data;
+  g_autofree char *name = g_task_propagate_pointer(G_TASK(result), NULL);
+
+  if (disk->attachment != NULL)
+    end_with_session(VD_MANAGER(source), disk, name);
+}
+
+static void begin_end_with_session(VdManager *self, VdDisk *disk)
+{
+  g_autoptr(GTask) task = g_task_new(self, NULL, owner_name_done, vd_disk_ref(disk));
+
+  g_task_set_task_data(task, GUINT_TO_POINTER(disk->attachment->owner->uid), NULL);
+  g_task_run_in_thread(task, owner_name_in_thread);
 }
 
 void vd_manager_session_gone(VdManager *self, const char *session)
@@ -94,7 +134,7 @@ void vd_manager_session_gone(VdManager *self, const char *session)
     VdDisk *disk = g_ptr_array_index(list, i);
 
     if (disk->attachment != NULL && g_strcmp0(disk->attachment->session, session) == 0)
-      end_with_session(self, disk);
+      begin_end_with_session(self, disk);
   }
 }
 

@@ -2,6 +2,7 @@
 #include "mount/service.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "exit.h"
@@ -205,12 +206,27 @@ static VirtdiskAttachParameters *make_parameters(const VdMountOptions *options, 
   return parameters;
 }
 
+/* What a user attached goes when he likes, and shows what he likes: nothing for the system to stand on. */
+static gboolean is_lasting(VirtdiskDisk *disk, GError **error)
+{
+  const char *lifetime = virtdisk_disk_get_lifetime(disk);
+  guint owner = virtdisk_disk_get_owner_uid(disk);
+
+  if ((g_str_equal(lifetime, "permanent") || g_str_equal(lifetime, "boot")) &&
+      (owner == 0 || owner == geteuid()))
+    return TRUE;
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION,
+              "the image is attached as %s by user %u with lifetime \"%s\"; it has to be detached first",
+              virtdisk_disk_get_device(disk), owner, lifetime);
+  return FALSE;
+}
+
 static VdMountDisk *find(VdMountService *self, const char *path, GError **error)
 {
   g_autoptr(VirtdiskDisk) disk =
       virtdisk_client_get_disk_for_path(self->client, path, self->cancellable, error);
 
-  return disk != NULL ? describe(disk, FALSE) : NULL;
+  return disk != NULL && is_lasting(disk, error) ? describe(disk, FALSE) : NULL;
 }
 
 /* Somebody, such as another line of fstab, may attach it between the look and the call. */
@@ -219,7 +235,7 @@ static VdMountDisk *attach_by_service(VdMountService *self, const char *path, co
 {
   g_autoptr(VirtdiskAttachParameters) parameters = make_parameters(options, access);
   g_autoptr(VirtdiskDisk) disk = NULL;
-  g_autoptr(GError) cause = NULL;
+  g_autoptr(GError) cause = NULL, why = NULL;
   VdMountDisk *found = find(self, path, &cause);
 
   if (found != NULL)
@@ -233,8 +249,10 @@ static VdMountDisk *attach_by_service(VdMountService *self, const char *path, co
   if (disk != NULL)
     return describe(disk, TRUE);
   if (g_error_matches(cause, VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION))
-    found = find(self, path, NULL);
-  if (found == NULL)
+    found = find(self, path, &why);
+  if (found == NULL && why != NULL && !is_not_attached(why))
+    g_propagate_error(error, g_steal_pointer(&why));
+  else if (found == NULL)
     g_propagate_error(error, g_steal_pointer(&cause));
   return found;
 }

@@ -30,8 +30,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdMountDisk, vd_mount_disk_free)
 
 typedef enum { VD_MOUNT_READ_WRITE, VD_MOUNT_READ_ONLY } VdMountAccess;
 
-/* path: absolute. It is attached until its last file system is unmounted. An image that is attached already
- * is found as it is. Errors: VIRTDISK_ERROR, G_IO_ERROR, VD_EXIT_ERROR. */
+/* path: absolute. It is attached until its last file system is unmounted. An image that is attached already,
+ * by root and until somebody detaches it, is found as it is; by a user or for a while: SHARING_VIOLATION.
+ * Errors: VIRTDISK_ERROR, G_IO_ERROR, VD_EXIT_ERROR. */
 VdMountDisk *vd_mount_service_attach(VdMountService *self, const char *path, const VdMountOptions *options,
                                      VdMountAccess access, GError **error);
 

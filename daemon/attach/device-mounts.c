@@ -19,7 +19,8 @@ static gboolean is_node_of(VdDevice *self, const char *node)
   return FALSE;
 }
 
-guint vd_device_count_mounts(VdDevice *self)
+/* user: his are not counted; NULL: nobody's. */
+static guint count_mounts(VdDevice *self, const char *user)
 {
   g_autoptr(GError) error = NULL;
   g_autoptr(GPtrArray) mounts = vd_mounts_read(&error);
@@ -32,11 +33,23 @@ guint vd_device_count_mounts(VdDevice *self)
   for (guint i = 0; i < mounts->len; i++) {
     const VdMount *mount = g_ptr_array_index(mounts, i);
 
+    if (user != NULL && vd_mount_is_of_user(mount, user))
+      continue;
     if (major(mount->number) == 0 ? vd_mount_names_device(mount) && is_node_of(self, mount->source)
                                   : vd_device_contains(self, mount->number))
       count++;
   }
   return count;
+}
+
+guint vd_device_count_mounts(VdDevice *self)
+{
+  return count_mounts(self, NULL);
+}
+
+guint vd_device_count_mounts_of_others(VdDevice *self, const char *user)
+{
+  return count_mounts(self, user);
 }
 
 gboolean vd_device_contains(VdDevice *self, dev_t devno)

@@ -184,6 +184,8 @@ void vd_device_rest_worker(VdDevice *self);
 
 /* Number of mounts of the device and its partitions in our mount namespace (from /proc/self/mountinfo). */
 guint vd_device_count_mounts(VdDevice *self);
+/* Likewise, without those that the user of this name had UDisks2 mount. */
+guint vd_device_count_mounts_of_others(VdDevice *self, const char *user);
 /* TRUE if devno is the device or one of its partitions. */
 gboolean vd_device_contains(VdDevice *self, dev_t devno);
 /* Path of the node of partition number, or NULL. (transfer full) */

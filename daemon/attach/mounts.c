@@ -32,6 +32,20 @@ gboolean vd_mount_names_device(const VdMount *self)
          g_str_has_prefix(self->source, "/dev/") && strstr(self->source, "/..") == NULL;
 }
 
+gboolean vd_mount_is_of_user(const VdMount *self, const char *user)
+{
+  static const char *const folders[] = {"/run/media/", "/media/"};
+
+  for (guint i = 0; i < G_N_ELEMENTS(folders); i++) {
+    const char *rest = self->point + strlen(folders[i]);
+
+    if (g_str_has_prefix(self->point, folders[i]) && *user != '\0' && g_str_has_prefix(rest, user) &&
+        rest[strlen(user)] == '/')
+      return TRUE;
+  }
+  return FALSE;
+}
+
 static gboolean is_octal(char c)
 {
   return c >= '0' && c <= '7';
@@ -69,6 +83,7 @@ static VdMount *parse_line(const char *line)
   if (dash + 3 >= n || sscanf(fields[2], "%u:%u%c", &maj, &min, &end) != 2)
     return NULL;
   mount = g_new0(VdMount, 1);
+  mount->id = (guint)g_ascii_strtoull(fields[0], NULL, 10);
   mount->number = makedev(maj, min);
   mount->root = unescape(fields[3]);
   mount->point = unescape(fields[4]);

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 typedef struct {
+  guint id; /* as statx(2) tells it */
   dev_t number;
   char *root;  /* of the mount within its file system */
   char *point; /* unescaped */
@@ -18,6 +19,8 @@ void vd_mount_free(VdMount *self);
 /* TRUE if the source is the device by the kernel's word: a file system of several disks, with a number of its
  * own. A FUSE mount says of its source whatever its user likes. */
 gboolean vd_mount_names_device(const VdMount *self);
+/* TRUE if it lies where UDisks2 mounts what the user of this name wants mounted. Pure. */
+gboolean vd_mount_is_of_user(const VdMount *self, const char *user);
 /* text: contents of a mountinfo file. Lines that do not parse are left out. (transfer full) (element
  * VdMount*) */
 GPtrArray *vd_mounts_parse(const char *text);

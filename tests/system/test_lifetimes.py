@@ -159,6 +159,18 @@ class Session(TestCase):
         self.wait_gone(image)
         self.assertFree(image)
 
+    def test_what_the_system_mounted_from_a_users_disk_stays(self):
+        logind = self.bed.logind(testbed.USERS["vd-first"][0])
+        image = self.image(owner="vd-first")
+        self.bed.polkit(manage_volume="yes")
+        _, device, _ = self.connect("vd-first").attach_image(image, lifetime="session")
+        point = self.bed.mount(device)
+        logind.end_session()
+        self.bed.wait(lambda: self.state(image) == "detach-pending", "the disk to be let go of")
+        self.assertTrue(os.path.ismount(point))
+        self.bed.unmount(point)
+        self.wait_gone(image)
+
     def test_in_use_at_the_end_goes_with_who_uses_it(self):
         logind = self.bed.logind()
         image = self.image()

@@ -28,12 +28,28 @@ TEST(Mounts, FieldsOfALine)
   Table table = Parse("36 35 7:3 / /mnt/disk rw,noatime master:1 - ext4 /dev/loop3 rw,errors=remount-ro\n");
 
   ASSERT_EQ(table->len, 1u);
+  EXPECT_EQ(At(table, 0)->id, 36u);
   EXPECT_EQ(At(table, 0)->number, makedev(7, 3));
   EXPECT_STREQ(At(table, 0)->root, "/");
   EXPECT_STREQ(At(table, 0)->point, "/mnt/disk");
   EXPECT_STREQ(At(table, 0)->fs_type, "ext4");
   EXPECT_STREQ(At(table, 0)->source, "/dev/loop3");
   EXPECT_STREQ(At(table, 0)->super_options, "rw,errors=remount-ro");
+}
+
+TEST(Mounts, WhatAUserHadMounted)
+{
+  Table table = Parse("1 0 7:3 / /run/media/ann/a rw - ext4 /dev/loop3 rw\n"
+                      "2 0 7:3 / /media/ann/a/b rw - ext4 /dev/loop3 rw\n"
+                      "3 0 7:3 / /media/anna/a rw - ext4 /dev/loop3 rw\n"
+                      "4 0 7:3 / /media/ann rw - ext4 /dev/loop3 rw\n"
+                      "5 0 7:3 / /srv/media/ann/a rw - ext4 /dev/loop3 rw\n");
+
+  ASSERT_EQ(table->len, 5u);
+  for (guint i = 0; i < table->len; i++) {
+    EXPECT_EQ(vd_mount_is_of_user(At(table, i), "ann"), i < 2) << i;
+    EXPECT_FALSE(vd_mount_is_of_user(At(table, i), "")) << i;
+  }
 }
 
 TEST(Mounts, AnyNumberOfOptionalFields)
