@@ -8,6 +8,7 @@
 #include <glib/gstdio.h>
 #include <mntent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -32,9 +33,24 @@ static gboolean write_file(const char *directory, const char *name, const char *
   return FALSE;
 }
 
+/* systemd names the unit by the directory that is meant, whether it is there yet or not. (transfer full) */
+static char *resolve(const char *path)
+{
+  g_autofree char *prefix = g_strdup(path);
+  g_autofree char *joined = NULL;
+  char *real, *slash;
+
+  while ((real = realpath(prefix, NULL)) == NULL && (slash = strrchr(prefix, '/')) != NULL)
+    *slash = '\0';
+  joined = g_strconcat(real != NULL ? real : "", "/", path + strlen(prefix), NULL);
+  free(real);
+  return g_canonicalize_filename(joined, "/");
+}
+
 static gboolean add_dependencies(const char *units, const struct mntent *entry)
 {
-  g_autofree char *name = vd_unit_name_from_path(entry->mnt_dir);
+  g_autofree char *where = resolve(entry->mnt_dir);
+  g_autofree char *name = vd_unit_name_from_path(where);
   g_autofree char *directory = g_strdup_printf("%s/%s.mount.d", units, name);
   g_autofree char *image = vd_unit_quote(entry->mnt_fsname);
   /* The account of the worker and the modules must be there, and udev must listen; systemd orders nothing of

@@ -113,6 +113,18 @@ class MountHelper(served.TestCase):
         self.umount()
         self.assertEqual(self.root.all_paths(), [device])
 
+    def test_what_ends_with_a_session_is_not_built_on(self):
+        logind = self.bed.logind()
+        image = self.raw()
+        disk, device, _ = self.root.attach_image(image, lifetime="session")
+        said = self.mount(image, code=FAILURE)
+        self.assertIn(device, said)
+        self.assertIn("session", said)
+        logind.end_session()
+        self.bed.wait(lambda: not self.root.all_paths(), "the disk to go with its session")
+        self.mount(image)
+        self.umount()
+
     def test_partitions(self):
         if not shutil.which("sfdisk"):
             self.skipTest("sfdisk is not installed")
@@ -184,6 +196,26 @@ class MountHelper(served.TestCase):
         self.assertEqual(len(self.root.all_paths()), 1)
         self.umount()
         self.assertEqual(self.root.all_paths(), [])
+
+    # -- at boot
+
+    def test_the_generator_means_the_unit_that_systemd_makes(self):
+        theirs = "/lib/systemd/system-generators/systemd-fstab-generator"
+        ours = program(self.bed.build, "virtdisk-fstab-generator")
+        if not os.path.exists(theirs) or not ours:
+            self.skipTest("systemd-fstab-generator or ours is not there")
+        os.symlink(self.folder("real"), self.path("link"))
+        with open(self.path("fstab"), "w") as file:
+            for place in ("real/./a-b/", "link/c/d", "link", "none/e"):
+                file.write(f"/srv/{len(place)}.vhdx {self.path('')}/{place} virtdisk noauto 0 0\n")
+        made = {}
+        for generator in (theirs, ours):
+            folder = self.folder(f"units-{len(made)}")
+            subprocess.run([generator] + [folder] * 3, check=True, timeout=60, stderr=subprocess.DEVNULL,
+                           env={**os.environ, "SYSTEMD_FSTAB": self.path("fstab"), "SYSTEMD_PROC_CMDLINE": "quiet"})
+            made[generator] = {name.removesuffix(".d") for name in os.listdir(folder) if ".mount" in name}
+        self.assertEqual(len(made[ours]), 4)
+        self.assertEqual(made[ours], made[theirs])
 
     # -- without a bus
 
