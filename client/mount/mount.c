@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* mount.virtdisk(8): mount(8) calls it for file systems of type "virtdisk". What fails half-way is undone. */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -107,12 +108,16 @@ static int attach_and_mount(const VdHelperLine *line, const VdMountOptions *opti
   g_autoptr(VdMountService) service = vd_mount_service_new(cancellable);
   g_autoptr(GError) error = NULL;
   g_autoptr(VdMountDisk) disk = attach(service, path, options, &error);
-  int code;
+  int held, code;
 
   if (disk == NULL)
     return options->nofail && is_missing(error) ? VD_HELPER_OK : vd_helper_report(path, error);
+  /* Another line of fstab, which fails or is unmounted just now, does not detach it in between. */
+  held = open(disk->device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   code =
       g_cancellable_is_cancelled(cancellable) ? VD_HELPER_INTERRUPTED : mount_disk(line, options, disk, path);
+  if (held >= 0)
+    close(held);
   if (code != VD_HELPER_OK && disk->added &&
       !vd_mount_service_detach(service, disk->device, VD_MOUNT_UNDO, &error))
     vd_helper_report(path, error);
