@@ -3,9 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -31,6 +34,34 @@ static gboolean is_of_disk(const VdMount *mount, GPtrArray *blocks)
   return FALSE;
 }
 
+static int open_folder(const char *path)
+{
+  struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                         .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+
+  return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+}
+
+/* The folder above may be its user's, who can put something else in the way at any time: no link is followed,
+ * and what is mounted over it stays. Changes the working directory, which is the thread's. */
+static gboolean unmount_one(const VdMount *mount)
+{
+  g_autofree char *parent = g_path_get_dirname(mount->point);
+  g_autofree char *name = g_path_get_basename(mount->point);
+  vd_autofd folder = open_folder(parent);
+  struct statx stx;
+  gboolean done;
+
+  if (folder < 0 || fchdir(folder) != 0)
+    return FALSE;
+  vd_clear_fd(&folder); /* it may be on another file system of the disk */
+  done = statx(AT_FDCWD, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, STATX_MNT_ID,
+               &stx) == 0 &&
+         ((stx.stx_mask & STATX_MNT_ID) == 0 || stx.stx_mnt_id == mount->id) &&
+         umount2(name, UMOUNT_NOFOLLOW) == 0;
+  return chdir("/") == 0 && done;
+}
+
 /* Latest first: what was mounted below another comes off before it. */
 static guint unmount_listed(GPtrArray *mounts, GPtrArray *blocks)
 {
@@ -39,7 +70,7 @@ static guint unmount_listed(GPtrArray *mounts, GPtrArray *blocks)
   for (guint i = mounts->len; i-- > 0;) {
     const VdMount *mount = g_ptr_array_index(mounts, i);
 
-    if (is_of_disk(mount, blocks) && umount2(mount->point, UMOUNT_NOFOLLOW) == 0)
+    if (is_of_disk(mount, blocks) && unmount_one(mount))
       undone++;
   }
   return undone;
@@ -143,10 +174,12 @@ static gpointer unmount_in_thread(gpointer data)
   g_autoptr(GPtrArray) own = read_table("thread-self");
   vd_autofd home = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC);
   vd_autofd home_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-  guint total = own != NULL ? unmount_listed(own, blocks) : 0, undone = 1;
+  guint total = 0, undone = 1;
 
   if (home < 0 || home_root < 0 || unshare(CLONE_FS) != 0)
-    return GUINT_TO_POINTER(total);
+    return GUINT_TO_POINTER(0);
+  if (own != NULL)
+    total = unmount_listed(own, blocks);
   for (guint i = 0; i < MAX_ROUNDS && undone > 0; i++) {
     undone = unmount_round(home, home_root, blocks);
     total += undone;
