@@ -19,7 +19,7 @@ typedef struct {
   VirtdiskDisk *disk;
   VdOutcome *outcome;
   gboolean untrusted;
-  guint n_mounted, n_failed, n_locked, n_bitlocker, n_fell_back;
+  guint n_mounted, n_failed, n_locked, n_bitlocker, n_fell_back, n_executable;
   GHashTable *seen; /* type and UUID of what was tried */
   GPtrArray *minor; /* element char*: folders of partitions that people do not look for */
   GError *first;    /* why the first that failed did */
@@ -57,6 +57,13 @@ static gboolean is_mounted_read_only(const char *folder)
   struct statvfs st;
 
   return statvfs(folder, &st) == 0 && (st.f_flag & ST_RDONLY) != 0;
+}
+
+static gboolean lets_programs_start(const char *folder)
+{
+  struct statvfs st;
+
+  return statvfs(folder, &st) != 0 || (st.f_flag & ST_NOEXEC) == 0;
 }
 
 static char *mounted_already(const char *device)
@@ -105,6 +112,8 @@ static void add_file_system(Mounting *self, const Found *found)
   self->n_mounted++;
   if (!virtdisk_disk_get_read_only(self->disk) && is_mounted_read_only(folder))
     self->n_fell_back++;
+  if (lets_programs_start(folder))
+    self->n_executable++;
   g_ptr_array_add(is_minor(found) ? self->minor : self->outcome->folders, folder);
 }
 
@@ -142,7 +151,8 @@ static VdSaying saying_of_mounted(const Mounting *self)
     return VD_SAYING_FELL_BACK;
   if (self->n_failed > 0)
     return VD_SAYING_SOME_NOT_MOUNTED;
-  if (self->untrusted)
+  /* Somebody may have mounted it before, and otherwise. */
+  if (self->untrusted && self->n_executable == 0)
     return VD_SAYING_OPENED_DOWNLOADED;
   return virtdisk_disk_get_read_only(self->disk) ? VD_SAYING_OPENED : VD_SAYING_OPENED_WRITABLE;
 }
