@@ -507,6 +507,15 @@ class Busy(TestCase):
         self.assertEqual(testbed.read(os.path.join(point, "written")), "kept")
         self.root.detach_image(self.disk_image, force=True)
 
+    def test_force_takes_nothing_else_off(self):
+        point = self.bed.mount(self.device)
+        subprocess.run(["mount", "-t", "tmpfs", "over", point], check=True)
+        self.refused(force=True)
+        self.assertEqual(testbed.mounts().count(point), 2)
+        self.bed.unmount(point)
+        self.root.detach_image(self.disk_image, force=True)
+        self.assertFree(self.disk_image)
+
     def test_force_does_not_end_processes(self):
         point = self.bed.mount(self.device)
         holder = self.holder(point)
