@@ -400,6 +400,13 @@ int vd_serving_dup_fuse(VdServing *self)
   return self->fuse_fd >= 0 ? fcntl(self->fuse_fd, F_DUPFD_CLOEXEC, 3) : -1;
 }
 
+gboolean vd_serving_has_transport(VdServing *self)
+{
+  g_autoptr(GMutexLocker) locked = g_mutex_locker_new(&self->lock);
+
+  return self->setup.transport != VD_TRANSPORT_FUSE || self->fuse_fd >= 0;
+}
+
 pid_t vd_serving_get_pid(VdServing *self)
 {
   g_autoptr(VdService) service = self != NULL ? vd_serving_get_service(self) : NULL;

@@ -90,6 +90,8 @@ VdService *vd_serving_get_service(VdServing *self);
 void vd_serving_set_fuse(VdServing *self, int fd);
 /* A new descriptor of the connection, or -1. Does not block. */
 int vd_serving_dup_fuse(VdServing *self);
+/* FALSE: the worker that is there has the only end of the connection, which goes with it. Does not block. */
+gboolean vd_serving_has_transport(VdServing *self);
 
 /* Whether the changes of the image that is served are kept. */
 gboolean vd_serving_is_tracked(const VdServing *self);

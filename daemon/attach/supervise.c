@@ -227,9 +227,9 @@ static void attempt(VdSupervisor *self)
 
 static gboolean wants_another(const VdSupervisor *self)
 {
-  const VdServing *serving = self->attachment->serving;
+  VdServing *serving = self->attachment->serving;
 
-  if (is_over(self))
+  if (is_over(self) || !vd_serving_has_transport(serving))
     return FALSE;
   return (serving->outdated && self->route->retire != NULL) ||
          (serving->mirrored && self->route->recover != NULL);

@@ -367,6 +367,10 @@ VdService *vd_service_connect(const char *socket_path, GError **error)
     return NULL;
   }
   self = vd_service_new_on_line(vd_steal_fd(&fd), -1, 0);
+  /* Whether it mirrors is not known; one that does tells of it on every line, and was told by an earlier
+   * service that the mirror is to take over. */
+  self->mirrors = self->breaking = TRUE;
+  vd_service_expect(self, MIRROR_WORDS);
   return meet(self, error) ? g_steal_pointer(&self) : NULL;
 }
 

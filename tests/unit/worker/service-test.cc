@@ -332,6 +332,47 @@ TEST(ServiceTask, ThatIsDoneWhenItHearsOfItsEndHasSucceeded)
   EXPECT_TRUE(vd_service_get_result(service, &result, nullptr));
 }
 
+// Who asked for the mirror was an earlier service; the worker tells whoever has a line.
+TEST(ServiceConnect, AWorkerThatMirrorsIsBelieved)
+{
+  std::string folder = "/tmp/virtdisk-test.XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const std::string path = folder + "/worker.sock";
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  strcpy(address.sun_path, path.c_str());
+  int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  EXPECT_EQ(bind(listener, reinterpret_cast<sockaddr *>(&address), sizeof address), 0);
+  EXPECT_EQ(listen(listener, 4), 0);
+  auto worker = std::async(std::launch::async, [&] {
+    int line = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    VdServeProgress progress = {};
+    VdServeReport mirrored = {}, broken, reply;
+
+    vd_service_fill_header(&progress.header, VD_SERVE_PROGRESS, sizeof progress);
+    progress.completion = VD_SERVE_MIRROR_STEPS;
+    for (progress.current = 1; progress.current <= VD_SERVE_MIRROR_STEPS; progress.current++)
+      send(line, &progress, sizeof progress, MSG_NOSIGNAL);
+    mirrored.error.code = -1;
+    broken = reply = mirrored;
+    vd_service_fill_header(&mirrored.header, VD_SERVE_MIRRORED, sizeof mirrored);
+    vd_service_fill_header(&broken.header, VD_SERVE_BROKEN, sizeof broken);
+    vd_service_fill_header(&reply.header, VD_SERVE_STATUS_REPLY, sizeof reply);
+    for (const VdServeReport &report : {mirrored, broken, reply})
+      send(line, &report, sizeof report, MSG_NOSIGNAL);
+    return line;
+  });
+  g_autoptr(GError) error = nullptr;
+  g_autoptr(VdService) service = vd_service_connect(path.c_str(), &error);
+  int line = worker.get();
+  EXPECT_NE(service, nullptr) << error->message;
+  EXPECT_TRUE(service == nullptr || !vd_service_is_gone(service));
+  close(line);
+  close(listener);
+  unlink(path.c_str());
+  rmdir(folder.c_str());
+}
+
 TEST(ServiceEnd, IsWhenNobodyListens)
 {
   std::string folder = "/tmp/virtdisk-test.XXXXXX";
