@@ -258,6 +258,19 @@ static void on_started(GObject *source, GAsyncResult *result, gpointer user_data
     on_news(device, self);
 }
 
+/* Others could open it while it was looked at; from here on they cannot (vd_manager_is_no_mirror). At the
+ * switch its place in the table is to be free. */
+static gboolean is_free(const Mirror *self, GError **error)
+{
+  const VdImage *image = self->target->image;
+
+  if (vd_manager_lookup(self->manager, image->st.st_dev, image->st.st_ino) == NULL)
+    return TRUE;
+  g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_SHARING_VIOLATION, "%s is open or attached",
+              image->display);
+  return FALSE;
+}
+
 static void on_target_open(GObject *source, GAsyncResult *result, gpointer user_data)
 {
   Mirror *self = user_data;
@@ -269,6 +282,8 @@ static void on_target_open(GObject *source, GAsyncResult *result, gpointer user_
     error = aborted();
   else if (error == NULL && self->disk->attachment->lost)
     error = lost(self);
+  else if (error == NULL)
+    is_free(self, &error);
   if (error != NULL) {
     leave(self, error);
     return;

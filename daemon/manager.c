@@ -124,7 +124,8 @@ void vd_manager_set_image(VdManager *self, VdDisk *disk, const VdImage *image)
 
 void vd_manager_collect(VdManager *self, VdDisk *disk)
 {
-  if (disk->handles->len == 0 && disk->attachment == NULL && disk->state == VD_DISK_OPEN)
+  if (disk->handles->len == 0 && disk->attachment == NULL && disk->state == VD_DISK_OPEN &&
+      vd_manager_lookup(self, disk->image_dev, disk->image_ino) == disk)
     g_hash_table_remove(self->disks, &(ImageKey){disk->image_dev, disk->image_ino});
 }
 
