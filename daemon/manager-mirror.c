@@ -366,15 +366,22 @@ static gboolean break_before(VdServing *serving, gpointer data, GError **error)
   return FALSE;
 }
 
-static void rename_boot(const Mirror *self)
+/* Before the switch, so that a full disk is in the way of it, and not of the next boot. */
+static gboolean copy_boot(const Mirror *self, GError **error)
+{
+  const VdImage *image = self->target->image;
+
+  return self->boot_path == NULL ||
+         vd_boot_copy(self->manager->statedir, self->boot_path, image->path, image->st.st_uid, error);
+}
+
+static void remove_boot(const Mirror *self, const char *path)
 {
   g_autoptr(GError) error = NULL;
 
-  if (self->boot_path != NULL &&
-      !vd_boot_rename(self->manager->statedir, self->boot_path, self->target->image->path,
-                      self->target->image->st.st_uid, &error))
+  if (self->boot_path != NULL && !vd_boot_remove(self->manager->statedir, path, &error))
     g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE",
-                     "at the next boot the image before its mirror is attached: %s", error->message);
+                     "at the next boot the image is attached besides its mirror: %s", error->message);
 }
 
 /* Kept first: a service that is killed between the two leaves a file too many, not one too few. */
@@ -383,19 +390,20 @@ static gboolean switch_between(VdServing *serving, gpointer data, GError **error
   Mirror *self = data;
   struct stat st;
 
+  if (!copy_boot(self, error))
+    return FALSE;
   self->file_size = self->target->facts->file_size;
   if (fstat(self->target->image->fd, &st) == 0)
     self->file_size = (guint64)st.st_size;
   if (self->target->file != NULL)
     self->manager->source.keep(self->target->file);
   self->switched = vd_serving_take_mirror(serving, error);
-  if (self->switched)
-    rename_boot(self);
+  remove_boot(self, self->switched ? self->boot_path : self->target->image->path);
   return self->switched;
 }
 
-/* The worker has no mirror any more; or it goes on with it, or its successor does, and who asked may ask
- * again. Takes error. */
+/* The worker has no mirror any more, or still waits for it, and requests for that; or it goes on with it, or
+ * its successor does, and who asked may ask again. Takes error. */
 static void fail_break(Mirror *self, GError *error)
 {
   g_autoptr(VdService) service = vd_device_get_service(self->disk->attachment->device);
@@ -405,7 +413,8 @@ static void fail_break(Mirror *self, GError *error)
   if (service != NULL)
     vd_service_get_mirror(service, &news, NULL);
   self->state = RUNNING;
-  if (news.failed || self->disk->attachment->lost) {
+  if (news.failed || self->disk->attachment->lost ||
+      g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_TIMED_OUT)) {
     leave(self, error);
     return;
   }

@@ -141,6 +141,20 @@ static gboolean is_image_path(const char *path)
   return path != NULL && (path[0] == '/' || g_str_has_prefix(path, "(unreachable)/"));
 }
 
+/* The service ended before the mirror took the image's place; what was made for the next boot goes. */
+static void forget_mirror(VdManager *self, const VdRunRecord *record, VdDevice *device)
+{
+  const VdDeviceInfo *info = vd_device_get_info(device);
+  g_autoptr(GError) error = NULL;
+  VdLifetime lifetime;
+
+  if (!vd_lifetime_from_string(record->lifetime, &lifetime) || lifetime != VD_LIFETIME_BOOT ||
+      info->image_dev != record->image_dev || info->image_ino != record->image_ino)
+    return;
+  if (!vd_boot_remove(self->statedir, record->mirror_path, &error))
+    g_log_structured(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "MESSAGE", "a boot record stays: %s", error->message);
+}
+
 /* The service ended as the mirror took the image's place: the worker's record tells which of the two it is.
  */
 static void take_mirror(VdManager *self, VdRunRecord *record, VdDevice *device)
@@ -149,9 +163,12 @@ static void take_mirror(VdManager *self, VdRunRecord *record, VdDevice *device)
   g_autofree char *old = NULL;
   g_autoptr(GError) error = NULL;
 
-  if (record->mirror_path == NULL || info->image_dev != record->mirror_dev ||
-      info->image_ino != record->mirror_ino)
+  if (record->mirror_path == NULL)
     return;
+  if (info->image_dev != record->mirror_dev || info->image_ino != record->mirror_ino) {
+    forget_mirror(self, record, device);
+    return;
+  }
   old = g_steal_pointer(&record->path);
   record->path = g_steal_pointer(&record->mirror_path);
   record->image_dev = record->mirror_dev;

@@ -159,20 +159,27 @@ GPtrArray *vd_boot_load(const char *statedir)
   return g_steal_pointer(&records);
 }
 
+gboolean vd_boot_copy(const char *statedir, const char *path, const char *new_path, uid_t image_uid,
+                      GError **error)
+{
+  g_autoptr(GPtrArray) records = g_ptr_array_new_with_free_func((GDestroyNotify)vd_boot_record_free);
+  g_autofree char *id = id_of_path(path);
+  vd_autofd folder = vd_record_folder_open(statedir, FOLDER, error);
+  VdBootRecord *record;
+
+  if (folder < 0 || !vd_record_read(folder, id, RECORD_CEILING, load_record, records, error))
+    return FALSE;
+  if (records->len == 0)
+    return TRUE;
+  record = g_ptr_array_index(records, 0);
+  g_free(record->path);
+  record->path = g_strdup(new_path);
+  record->image_uid = image_uid;
+  return vd_boot_save(statedir, record, error);
+}
+
 gboolean vd_boot_rename(const char *statedir, const char *path, const char *new_path, uid_t image_uid,
                         GError **error)
 {
-  g_autoptr(GPtrArray) records = vd_boot_load(statedir);
-
-  for (guint i = 0; i < records->len; i++) {
-    VdBootRecord *record = g_ptr_array_index(records, i);
-
-    if (!g_str_equal(record->path, path))
-      continue;
-    g_free(record->path);
-    record->path = g_strdup(new_path);
-    record->image_uid = image_uid;
-    return vd_boot_save(statedir, record, error) && vd_boot_remove(statedir, path, error);
-  }
-  return TRUE;
+  return vd_boot_copy(statedir, path, new_path, image_uid, error) && vd_boot_remove(statedir, path, error);
 }

@@ -33,8 +33,11 @@ void vd_boot_record_free(VdBootRecord *self);
 gboolean vd_boot_save(const char *statedir, const VdBootRecord *record, GError **error);
 /* A record that is not there is fine. Durable as saving is. Error: IO. */
 gboolean vd_boot_remove(const char *statedir, const char *path, GError **error);
-/* What is attached from path is attached from new_path at the next boot, whose owner is image_uid. No record
- * is fine. Blocks as saving does. Errors: those of saving and removing. */
+/* What is attached from path is attached from new_path too at the next boot, whose owner is image_uid. No
+ * record is fine; others are not looked at. Blocks as saving does. Errors: those of saving, and IO. */
+gboolean vd_boot_copy(const char *statedir, const char *path, const char *new_path, uid_t image_uid,
+                      GError **error);
+/* The same, and not from path any more. Errors: those of copying and removing. */
 gboolean vd_boot_rename(const char *statedir, const char *path, const char *new_path, uid_t image_uid,
                         GError **error);
 /* Records that do not parse are left out with a warning. (transfer full) (element VdBootRecord*) */

@@ -184,6 +184,14 @@ static gboolean load_one(int folder, const char *name, gsize ceiling, VdRecordFu
   return text && each(name, text, length, user_data, error);
 }
 
+gboolean vd_record_read(int folder, const char *name, gsize ceiling, VdRecordFunc each, gpointer user_data,
+                        GError **error)
+{
+  if (faccessat(folder, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+    return TRUE;
+  return load_one(folder, name, ceiling, each, user_data, error);
+}
+
 static DIR *list_folder(int folder)
 {
   vd_autofd fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

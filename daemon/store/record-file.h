@@ -33,6 +33,10 @@ typedef gboolean (*VdRecordFunc)(const char *name, const char *text, gsize lengt
                                  GError **error);
 typedef enum { VD_RECORD_KEEP_BROKEN, VD_RECORD_REMOVE_BROKEN } VdRecordBroken;
 
+/* Calls each for that record, if it is there. Errors: IO (unreadable, or no record), those of each. */
+gboolean vd_record_read(int folder, const char *name, gsize ceiling, VdRecordFunc each, gpointer user_data,
+                        GError **error);
+
 /*
  * Calls each for every record of at most ceiling bytes. What is no record (another name, kind of file, owner;
  * too large; refused by each) is told in a warning and kept or removed. Temporary files that a killed writer

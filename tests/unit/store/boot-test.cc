@@ -212,6 +212,38 @@ TEST_F(Boot, LinksAreNotFollowed)
   EXPECT_EQ(contents("elsewhere"), good);
 }
 
+TEST_F(Boot, ACopyIsOfOneRecordAndLeavesTheOthers)
+{
+  g_autoptr(GError) error = nullptr;
+
+  save(sample("/a"));
+  save(sample("/c"));
+  put("boot/.0123.00000001", "what somebody writes now");
+  ASSERT_TRUE(vd_boot_copy(base.c_str(), "/a", "/b", 1002, &error)) << error->message;
+  EXPECT_EQ(names("boot").count(".0123.00000001"), 1u);
+  EXPECT_TRUE(vd_boot_copy(base.c_str(), "/none", "/d", 1002, &error)) << "no record is fine";
+  g_autoptr(GPtrArray) records = vd_boot_load(base.c_str());
+  std::set<std::string> paths;
+  for (guint i = 0; i < records->len; i++) {
+    const auto *record = static_cast<VdBootRecord *>(records->pdata[i]);
+
+    paths.insert(record->path);
+    EXPECT_EQ(record->image_uid, record->path == std::string("/b") ? 1002u : 1001u);
+  }
+  EXPECT_EQ(paths, (std::set<std::string>{"/a", "/b", "/c"}));
+}
+
+TEST_F(Boot, WhatIsRenamedHasOneName)
+{
+  g_autoptr(GError) error = nullptr;
+
+  save(sample("/a"));
+  ASSERT_TRUE(vd_boot_rename(base.c_str(), "/a", "/b", 1002, &error)) << error->message;
+  g_autoptr(GPtrArray) records = vd_boot_load(base.c_str());
+  ASSERT_EQ(records->len, 1u);
+  EXPECT_STREQ(static_cast<VdBootRecord *>(records->pdata[0])->path, "/b");
+}
+
 TEST_F(Boot, StaleTemporaryFilesGo)
 {
   save(sample("/a"));
