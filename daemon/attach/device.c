@@ -181,10 +181,13 @@ static void on_worker_failed(gpointer user_data)
 {
   VdDevice *self = user_data;
 
-  if (self->route->recover == NULL)
+  if (self->route->recover == NULL) {
     handle_end(self);
-  else
-    self->info.failed = TRUE;
+    return;
+  }
+  self->info.failed = TRUE;
+  if (self->news_func != NULL)
+    self->news_func(self, self->news_data);
 }
 
 /* Takes reason and attachment over. */

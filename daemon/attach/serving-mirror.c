@@ -5,6 +5,7 @@
 #include "attach/serving.h"
 #include "util/cleanup.h"
 #include "util/offload.h"
+#include "virtdisk-error.h"
 
 #define FLAGS (VD_SERVE_MIRROR | VD_SERVE_MIRROR_OLD)
 
@@ -17,6 +18,10 @@ gboolean vd_serving_add_mirror(VdServing *self, int fd, VdMirrorTo over, GError 
 {
   VdServingImage image = {.fd = -1};
 
+  if (has_mirror(self)) {
+    g_set_error(error, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY, "%s has a mirror already", self->images[0].path);
+    return FALSE;
+  }
   if (!vd_serving_image_init(&image, fd, error)) {
     vd_clear_fd(&image.fd);
     return FALSE;

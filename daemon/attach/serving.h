@@ -59,7 +59,8 @@ GPtrArray *vd_serving_load(const char *rundir, VdTransport transport);
 
 /* serving-mirror.c: between two workers, in a thread. */
 /* From the next one on what is written goes to fd too, which becomes image 1: borrowed, locked, and an image
- * of the same kind. over: whether anything may have been written to it. */
+ * of the same kind. over: whether anything may have been written to it. Errors: BUSY (there is a mirror),
+ * NO_RESOURCES, INTERNAL. */
 typedef enum { VD_MIRROR_TO_NEW, VD_MIRROR_TO_OLD } VdMirrorTo;
 gboolean vd_serving_add_mirror(VdServing *self, int fd, VdMirrorTo over, GError **error);
 /* The next one serves the image alone. Nothing, where there is no mirror. */

@@ -14,6 +14,7 @@ struct VdSupervisor {
   GSource *pause;
   gboolean busy; /* a worker is being made */
   gboolean stopped;
+  gboolean given_up; /* no worker is made any more, though the kernel may have the device still */
   void (*failed)(gpointer user_data);
   gpointer user_data;
   void (*news)(gpointer user_data);
@@ -44,7 +45,7 @@ static void unwatch(VdSupervisor *self)
 
 static gboolean is_over(const VdSupervisor *self)
 {
-  return self->stopped || !self->route->is_live(self->attachment);
+  return self->stopped || self->given_up || !self->route->is_live(self->attachment);
 }
 
 static void note_failure(VdSupervisor *self)
@@ -220,6 +221,7 @@ static void attempt(VdSupervisor *self)
   }
   g_warning("%s is given up after %d failures: who reads or writes it gets errors", self->attachment->path,
             VD_RECOVERY_MAX_FAILURES);
+  self->given_up = TRUE;
   run(self, give_up_in_thread, NULL);
   fail_next(self);
   self->failed(self->user_data);

@@ -29,8 +29,8 @@ VdSupervisor *vd_supervisor_new(const VdRoute *route, const VdAttachment *attach
  * requests wait, and another worker goes on with what it has left in the serving (set-up and images). One
  * that fails leaves the serving as it was, and the next worker goes on with that. While a worker is being
  * replaced as it is, one exchange waits for its turn. Errors: before's and between's; BUSY (another one
- * waits, or the device ends); those of a successor that cannot be made, which is tried again as after a
- * failure.
+ * waits, or the device ends, or was given up); those of a successor that cannot be made, which is tried again
+ * as after a failure.
  */
 void vd_supervisor_exchange_async(VdSupervisor *self, VdExchangeFunc before, VdExchangeFunc between,
                                   gpointer data, GDestroyNotify free_data, GAsyncReadyCallback callback,

@@ -2,9 +2,11 @@
 // Where the next worker's images are looked for when a worker and the service ended together.
 #include <gtest/gtest.h>
 #include <filesystem>
+#include <fcntl.h>
 #include <fstream>
 #include <string>
 #include <sys/stat.h>
+#include <unistd.h>
 
 extern "C" {
 #include "attach/serving.h"
@@ -108,4 +110,22 @@ TEST_F(Serving, NorIsAFolder)
   fs::create_directory(image());
   record();
   EXPECT_EQ(code_of_start(), VIRTDISK_ERROR_FILE_CHANGED);
+}
+
+TEST_F(Serving, ASecondMirrorIsRefused)
+{
+  record();
+  g_autoptr(GPtrArray) loaded = vd_serving_load(dir.c_str(), VD_TRANSPORT_UBLK);
+  ASSERT_EQ(loaded->len, 1u);
+  auto *serving = static_cast<VdServing *>(g_ptr_array_index(loaded, 0));
+  g_autoptr(GError) error = nullptr;
+  int fd = open(image().c_str(), O_RDWR | O_CLOEXEC);
+
+  ASSERT_TRUE(vd_serving_add_mirror(serving, fd, VD_MIRROR_TO_NEW, &error)) << error->message;
+  EXPECT_FALSE(vd_serving_add_mirror(serving, fd, VD_MIRROR_TO_NEW, &error));
+  EXPECT_TRUE(g_error_matches(error, VIRTDISK_ERROR, VIRTDISK_ERROR_BUSY));
+  EXPECT_EQ(serving->n_images, 2u);
+  vd_serving_drop_mirror(serving);
+  EXPECT_EQ(serving->n_images, 1u);
+  close(fd);
 }
