@@ -181,6 +181,12 @@ static GError *lost(const Mirror *self)
                      "the device of %s was taken away while it was being mirrored", self->disk->display);
 }
 
+static GError *given_up(const Mirror *self)
+{
+  return g_error_new(VIRTDISK_ERROR, VIRTDISK_ERROR_WORKER_LOST,
+                     "the mirror ends: %s was given up after its workers had failed", self->disk->display);
+}
+
 static void on_cancelled(GCancellable *cancellable, gpointer user_data)
 {
   stop(user_data, aborted());
@@ -221,7 +227,13 @@ static void on_news(VdDevice *device, gpointer user_data)
   VdServiceMirror news;
   GError *error = NULL;
 
-  if (self->state != RUNNING || service == NULL)
+  if (self->state != RUNNING)
+    return;
+  if (vd_device_get_info(device)->failed) {
+    leave(self, given_up(self));
+    return;
+  }
+  if (service == NULL)
     return;
   vd_service_get_mirror(service, &news, &error);
   if (error != NULL) {
@@ -477,6 +489,7 @@ void vd_manager_break_mirror_async(VdManager *manager, VdHandle *handle, GAsyncR
 {
   g_autoptr(GTask) task = g_task_new(manager, NULL, callback, user_data);
   Mirror *self = mirror_of(handle->disk->attachment);
+  g_autoptr(GTask) breaking = NULL;
   GError *error = NULL;
 
   if (!may_break(self, handle, &error)) {
@@ -487,8 +500,15 @@ void vd_manager_break_mirror_async(VdManager *manager, VdHandle *handle, GAsyncR
   self->breaking = g_steal_pointer(&task);
   if (self->disk->attachment->plan.lifetime == VD_LIFETIME_BOOT && self->boot_path == NULL)
     self->boot_path = g_strdup(self->disk->path);
-  /* Whichever of the two the worker has by then, who finds it knows it. */
-  vd_manager_update_record(manager, self->disk);
+  /* Whichever of the two the worker has by then, who finds it knows it; who does not would undo a disk in
+   * use.
+   */
+  if (!vd_manager_save_record(manager, self->disk, VD_RUN_ATTACHED, &error)) {
+    self->state = RUNNING;
+    breaking = g_steal_pointer(&self->breaking);
+    g_task_return_error(breaking, error);
+    return;
+  }
   vd_device_exchange_after_async(self->disk->attachment->device, break_before, switch_between, self, NULL,
                                  on_broken, self);
 }

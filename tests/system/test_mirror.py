@@ -197,6 +197,23 @@ class Mirror(TestCase):
         self._attached.clear()
         self.assertEqual(os.listdir(folder), [])
 
+    def test_record_for_boot_that_cannot_be_written(self):
+        path = self.make("a", SIZE)
+        device = self.attach(path, lifetime="boot")
+        handle, _ = self.mirrored(path)
+        folder = os.path.join(self.bed.statedir, "boot")
+        before = os.listdir(folder)
+        os.chmod(folder, 0o777)  # nothing is written where others may write
+        self.assertBusError("IO", self.break_mirror, handle)
+        os.chmod(folder, 0o700)
+        self.assertEqual(os.listdir(folder), before)
+        self.assertIsDisk(path, device)
+        self.bed.wait(lambda: self.is_whole(handle), "the mirror to be whole again", 60)
+        self.break_mirror(handle)
+        self.root.close_handle(handle)
+        self.assertIsDisk(self.target, device)
+        self.assertNotEqual(os.listdir(folder), before)
+
 
 class Ends(TestCase):
     """What leaves the image in its place."""
@@ -287,6 +304,8 @@ class Ends(TestCase):
     def test_worker_killed_again_and_again(self):
         path, device = self.attached()
         handle, job = self.begin(path)
+        # Before, it is the mirror that cannot be begun.
+        self.bed.wait(lambda: self.root.progress(handle)[1] > 0, "the mirror to run", 60)
         for _ in range(2):
             self.bed.wait(workers, "a worker")
             for pid in workers():
