@@ -68,8 +68,9 @@ static void notify(const char *state)
 static void opener_open_async(gpointer opener, VdIdentity *identity, const char *path, VdSourceMode mode,
                               GCancellable *cancellable, GAsyncReadyCallback callback, gpointer user_data)
 {
-  static const VdOpenMode modes[] = {VD_OPEN_READ, VD_OPEN_WRITE, VD_OPEN_LOCATE, VD_OPEN_DEVICE,
-                                     VD_OPEN_DEVICE_EXCLUSIVE};
+  static const VdOpenMode modes[] = {
+      VD_OPEN_READ,      VD_OPEN_WRITE,     VD_OPEN_LOCATE, VD_OPEN_DEVICE, VD_OPEN_DEVICE_EXCLUSIVE,
+      VD_OPEN_SIDE_READ, VD_OPEN_SIDE_WRITE};
 
   vd_opener_open_async(opener, identity, path, modes[mode], cancellable, callback, user_data);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Where the changes of an image are kept: IMAGE.ctlog beside it, found and made as the caller. What is in it
- * only workers know. An empty one is none: that is how tracking is turned off.
+ * only workers know. An empty one is none: that is how tracking is turned off. Another user must not choose
+ * the file: it is no link, has one name, is the image owner's or the caller's, and is no image in use.
  */
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,6 +30,26 @@ static gboolean is_empty(int fd)
   struct stat st;
 
   return fstat(fd, &st) == 0 && st.st_size == 0;
+}
+
+/* Takes the descriptor; -1 if it is none that may be the image's. */
+static int check_file(VdManager *self, const VdHandle *handle, uid_t caller, int fd, GError **error)
+{
+  struct stat st;
+
+  if (fd < 0)
+    return -1;
+  if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
+      (st.st_uid == handle->image->st.st_uid || st.st_uid == caller) &&
+      vd_manager_lookup(self, st.st_dev, st.st_ino) == NULL)
+    return fd;
+  vd_offload_close(fd);
+  g_set_error(
+      error, VIRTDISK_ERROR, VIRTDISK_ERROR_CTLOG_INCONSISTENT_TRACKING_FILE,
+      "%s%s is not a file of the image's or the caller's alone: it has another owner or another name, "
+      "or is an image",
+      handle->disk->display, SUFFIX);
+  return -1;
 }
 
 gboolean vd_operate_is_of_changes(VdOperationKind kind)
@@ -108,7 +129,9 @@ static void on_opened(GObject *source, GAsyncResult *result, gpointer user_data)
   g_autofree char *path = path_of(o->handle->image);
   GError *error = NULL;
 
-  o->changes_fd = o->manager->source.open_finish(o->manager->source.opener, result, &error);
+  o->changes_fd =
+      check_file(o->manager, o->handle, o->identity->uid,
+                 o->manager->source.open_finish(o->manager->source.opener, result, &error), &error);
   if (is_missing(error)) {
     g_error_free(error);
     go_on_without(opening, path);
@@ -129,8 +152,8 @@ void vd_operate_open_changes(GTask *task, VdOperateNext next)
   *opening = (Opening){task, next};
   if (path != NULL) {
     o->manager->source.open_async(o->manager->source.opener, o->identity, path,
-                                  o->op.kind == VD_OPERATION_SET_CHANGE_TRACKING ? VD_SOURCE_WRITE
-                                                                                 : VD_SOURCE_READ,
+                                  o->op.kind == VD_OPERATION_SET_CHANGE_TRACKING ? VD_SOURCE_SIDE_WRITE
+                                                                                 : VD_SOURCE_SIDE_READ,
                                   g_task_get_cancellable(task), on_opened, opening);
     return;
   }
@@ -190,7 +213,8 @@ static void on_found(GObject *source, GAsyncResult *result, gpointer user_data)
   VdManager *self = g_task_get_source_object(task);
   const VdHandle *handle = g_task_get_task_data(task);
   g_autoptr(GError) error = NULL;
-  int fd = self->source.open_finish(self->source.opener, result, &error);
+  int fd = check_file(self, handle, handle->owner->uid,
+                      self->source.open_finish(self->source.opener, result, &error), &error);
 
   if (fd >= 0 && is_empty(fd)) {
     vd_offload_close(fd);
@@ -211,8 +235,8 @@ void vd_manager_find_changes_async(VdManager *self, VdHandle *handle, GCancellab
   g_task_set_check_cancellable(task, FALSE);
   g_task_set_task_data(task, vd_handle_ref(handle), (GDestroyNotify)vd_handle_unref);
   if (path != NULL)
-    self->source.open_async(self->source.opener, handle->owner, path, VD_SOURCE_WRITE, cancellable, on_found,
-                            g_steal_pointer(&task));
+    self->source.open_async(self->source.opener, handle->owner, path, VD_SOURCE_SIDE_WRITE, cancellable,
+                            on_found, g_steal_pointer(&task));
   else
     g_task_return_int(task, -1);
 }

@@ -28,6 +28,8 @@ typedef enum {
   VD_SOURCE_LOCATE,
   VD_SOURCE_DEVICE,           /* a block device, for reading */
   VD_SOURCE_DEVICE_EXCLUSIVE, /* one that nobody else claims meanwhile */
+  VD_SOURCE_SIDE_READ,        /* a file beside an image: never through a link of that name */
+  VD_SOURCE_SIDE_WRITE,
 } VdSourceMode;
 typedef struct {
   gpointer opener;

@@ -261,9 +261,15 @@ static _Noreturn void fail_not_found(void)
   fail(VD_OPENER_AT_FILE, ENOENT);
 }
 
+/* Beside a file of somebody's a link may lie that leads to one of another's. */
+static bool is_side(void)
+{
+  return request.header.mode == VD_OPEN_SIDE_READ || request.header.mode == VD_OPEN_SIDE_WRITE;
+}
+
 static int locate(void)
 {
-  int fd = open_path(request.path, O_PATH);
+  int fd = open_path(request.path, O_PATH | (is_side() ? O_NOFOLLOW : 0));
 
   if (fd < 0 && errno == ENOENT)
     fail_not_found();
@@ -275,7 +281,7 @@ static int locate(void)
 /* Without proc the name is looked up again, so it must lead to the same file again. */
 static int open_again(const struct stat *located, int flags)
 {
-  int fd = open_path(request.path, flags);
+  int fd = open_path(request.path, flags | (is_side() ? O_NOFOLLOW : 0));
   struct stat st;
 
   if (fd < 0)
@@ -292,9 +298,9 @@ static int open_again(const struct stat *located, int flags)
  */
 static int open_located(int located_fd, const struct stat *located)
 {
-  int flags = (request.header.mode == VD_OPEN_WRITE ? O_RDWR : O_RDONLY) |
-              (request.header.mode == VD_OPEN_DEVICE_EXCLUSIVE ? O_EXCL : 0) | O_NONBLOCK | O_NOCTTY |
-              O_CLOEXEC;
+  bool writes = request.header.mode == VD_OPEN_WRITE || request.header.mode == VD_OPEN_SIDE_WRITE;
+  int flags = (writes ? O_RDWR : O_RDONLY) | (request.header.mode == VD_OPEN_DEVICE_EXCLUSIVE ? O_EXCL : 0) |
+              O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
   char number[16];
   int fd;
 

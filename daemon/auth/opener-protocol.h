@@ -14,11 +14,13 @@
 #define VD_OPENER_MAX_GROUPS 65536
 
 typedef enum {
-  VD_OPEN_READ,   /* O_RDONLY */
-  VD_OPEN_WRITE,  /* O_RDWR */
-  VD_OPEN_LOCATE, /* O_PATH: only to know which file is meant */
-  VD_OPEN_CREATE, /* O_RDWR on a new file that has no name yet; the child stays for the commands below */
-  VD_OPEN_DEVICE, /* O_RDONLY, a block device */
+  VD_OPEN_READ,       /* O_RDONLY */
+  VD_OPEN_WRITE,      /* O_RDWR */
+  VD_OPEN_LOCATE,     /* O_PATH: only to know which file is meant */
+  VD_OPEN_CREATE,     /* O_RDWR on a new file that has no name yet; the child stays for the commands below */
+  VD_OPEN_SIDE_READ,  /* O_RDONLY; a symbolic link in the last component is not a regular file */
+  VD_OPEN_SIDE_WRITE, /* O_RDWR, likewise */
+  VD_OPEN_DEVICE,     /* O_RDONLY, a block device */
   VD_OPEN_DEVICE_EXCLUSIVE, /* and O_EXCL: nobody mounts it, or claims it in another way */
 } VdOpenMode;
 

@@ -199,7 +199,9 @@ static gboolean is_as_asked(int fd, VdOpenMode mode)
   if (mode == VD_OPEN_LOCATE)
     return (flags & O_PATH) != 0;
   return (flags & (O_PATH | O_APPEND | O_NONBLOCK)) == 0 &&
-         (flags & O_ACCMODE) == (mode == VD_OPEN_WRITE || mode == VD_OPEN_CREATE ? O_RDWR : O_RDONLY);
+         (flags & O_ACCMODE) == (mode == VD_OPEN_WRITE || mode == VD_OPEN_CREATE || mode == VD_OPEN_SIDE_WRITE
+                                     ? O_RDWR
+                                     : O_RDONLY);
 }
 
 static gboolean on_answer(GSocket *socket, GIOCondition condition, gpointer user_data)

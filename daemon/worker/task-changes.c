@@ -202,6 +202,23 @@ static bool begin_log(const VdServeOrder *order, VdFormatError *ret_error)
   return good || failed(ret_error, "it could not be written");
 }
 
+/* Whatever else bears the name of a log is not ours to empty. */
+static bool is_ours(int fd, VdFormatError *ret_error)
+{
+  static const char magic[8] = {'v', 'd', 'c', 't', 'l', 'o', 'g', '1'};
+  char bytes[sizeof magic];
+  off_t size = lseek(fd, 0, SEEK_END);
+
+  for (off_t slot = 0; slot < VD_CTLOG_N_HEADERS && size != 0; slot++) {
+    if (pread(fd, bytes, sizeof bytes, slot * VD_CTLOG_PAGE) == (ssize_t)sizeof bytes &&
+        memcmp(bytes, magic, sizeof magic) == 0)
+      return true;
+  }
+  return size == 0 ||
+         vd_format_error_set(ret_error, VIRTDISK_ERROR_CTLOG_INCONSISTENT_TRACKING_FILE, 0, "magic",
+                             "the file is no change tracking file, and is left as it is");
+}
+
 static bool enable(const VdServeOrder *order, VdFormatError *ret_error)
 {
   VdFormatError ignored;
@@ -211,11 +228,13 @@ static bool enable(const VdServeOrder *order, VdFormatError *ret_error)
   if (read_log(order, &reader, &log, &ignored) && is_good(order, &log))
     return vd_format_error_set(ret_error, VIRTDISK_ERROR_CTLOG_INVALID_TRACKING_STATE, 0, "",
                                "the changes of the image are tracked already");
-  return begin_log(order, ret_error);
+  return is_ours(order->changes_fd, ret_error) && begin_log(order, ret_error);
 }
 
 static bool disable(const VdServeOrder *order, VdFormatError *ret_error)
 {
+  if (!is_ours(order->changes_fd, ret_error))
+    return false;
   return (ftruncate(order->changes_fd, 0) == 0 && fdatasync(order->changes_fd) == 0) ||
          failed(ret_error, "it could not be emptied");
 }

@@ -303,8 +303,35 @@ class Changes(served.TestCase):
                 device = self.attach(path)
                 self.pwrite(device, 0, b"b" * 4096)
                 self.detach(path)
+                if name == "random":
+                    self.assertBusError("CtlogInconsistentTrackingFile", self.track, path)
+                    self.assertBusError("CtlogInconsistentTrackingFile", self.track, path, False)
+                    os.unlink(path + ".ctlog")
                 point = self.track(path)
                 self.assertEqual(self.changed(path, point), [])
+
+    def test_planted_files(self):
+        path, victim = self.make("a", SIZE), self.path("victim")
+        log = path + ".ctlog"
+
+        def foreign():
+            os.rename(victim, log)
+            os.chown(log, 1, 1)
+
+        for name, plant in (("symlink", lambda: os.symlink(victim, log)), ("link", lambda: os.link(victim, log)), ("owner", foreign)):
+            with self.subTest(name):
+                with open(victim, "wb") as file:
+                    file.write(b"precious" * 1024)
+                plant()
+                for enabled in (True, False):
+                    with self.assertRaises(Exception):
+                        self.track(path, enabled)
+                device = self.attach(path)
+                self.pwrite(device, 0, b"b" * 4096)
+                self.detach(path)
+                with open(log, "rb") as file:
+                    self.assertEqual(file.read(), b"precious" * 1024)
+                os.unlink(log)
 
     def test_the_last_point(self):
         path = self.make("a", SIZE)
