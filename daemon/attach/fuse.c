@@ -208,11 +208,6 @@ static gboolean fuse_recover(const VdAttachment *attachment, GError **error)
   gboolean resend = vd_fuse_can_resend();
   guint32 flags = VD_SERVE_TAKEOVER | (resend ? VD_SERVE_RESEND : 0);
 
-  /* It may serve on, and then has the only end of it. */
-  if (!vd_serving_has_transport(attachment->serving)) {
-    errno = ENOTCONN;
-    return fail(error, "the connection cannot be shared");
-  }
   vd_serving_bury(attachment->serving);
   if (!resend)
     g_warning("%s: requests that the worker had not answered have failed: Linux before 6.9 does not send "
