@@ -318,14 +318,15 @@ class Changes(served.TestCase):
             os.rename(victim, log)
             os.chown(log, 1, 1)
 
-        for name, plant in (("symlink", lambda: os.symlink(victim, log)), ("link", lambda: os.link(victim, log)), ("owner", foreign)):
+        for name, plant, error in (("symlink", lambda: os.symlink(victim, log), "NotARegularFile"),
+                                   ("link", lambda: os.link(victim, log), "CtlogInconsistentTrackingFile"),
+                                   ("owner", foreign, "CtlogInconsistentTrackingFile")):
             with self.subTest(name):
                 with open(victim, "wb") as file:
                     file.write(b"precious" * 1024)
                 plant()
                 for enabled in (True, False):
-                    with self.assertRaises(Exception):
-                        self.track(path, enabled)
+                    self.assertBusError(error, self.track, path, enabled)
                 device = self.attach(path)
                 self.pwrite(device, 0, b"b" * 4096)
                 self.detach(path)
