@@ -40,8 +40,6 @@ enum {
 
 enum { AT_PAGE_CHECKSUM = 0, AT_PAGE_NUMBER = 4, AT_PAGE_ID = 8, AT_MARKS = 16, PAGE_ID_LENGTH = 8 };
 
-static const char magic[8] = {'v', 'd', 'c', 't', 'l', 'o', 'g', '1'};
-
 void vd_ctlog_init(VdCtlog *log, uint32_t device_id, uint64_t size, const uint8_t id[16])
 {
   *log = (VdCtlog){.sequence = 1,
@@ -90,7 +88,7 @@ static void put_checksum(uint8_t *bytes, size_t at)
 void vd_ctlog_build(const VdCtlog *log, uint8_t *ret_bytes)
 {
   memset(ret_bytes, 0, VD_CTLOG_PAGE);
-  memcpy(ret_bytes + AT_MAGIC, magic, sizeof magic);
+  memcpy(ret_bytes + AT_MAGIC, VD_CTLOG_MAGIC, VD_CTLOG_MAGIC_SIZE);
   vd_put_le32(ret_bytes + AT_VERSION, VERSION);
   vd_put_le64(ret_bytes + AT_SEQUENCE, log->sequence);
   vd_put_le32(ret_bytes + AT_STATE, log->state);
@@ -179,7 +177,7 @@ bool vd_ctlog_parse(const VdSpan *span, VdCtlog *ret_log, VdFormatError *ret_err
   uint32_t checksum, version, state;
 
   *ret_log = (VdCtlog){0};
-  if (!vd_span_has(span, AT_MAGIC, magic, sizeof magic))
+  if (!vd_span_has(span, AT_MAGIC, VD_CTLOG_MAGIC, VD_CTLOG_MAGIC_SIZE))
     return vd_span_fail(span, AT_MAGIC, "magic", INCONSISTENT, ret_error, "is not \"vdctlog1\"");
   if (!vd_span_load_le32(span, AT_CHECKSUM, "checksum", &checksum, ret_error) ||
       !vd_span_load_le32(span, AT_VERSION, "version", &version, ret_error))

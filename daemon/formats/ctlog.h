@@ -25,6 +25,8 @@
 
 #include "formats/reader.h"
 
+#define VD_CTLOG_MAGIC "vdctlog1" /* at the beginning of each header */
+#define VD_CTLOG_MAGIC_SIZE 8
 #define VD_CTLOG_PAGE 4096
 #define VD_CTLOG_N_HEADERS 2
 #define VD_CTLOG_MARKS_OF_PAGE 2040

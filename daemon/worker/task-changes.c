@@ -205,13 +205,12 @@ static bool begin_log(const VdServeOrder *order, VdFormatError *ret_error)
 /* Whatever else bears the name of a log is not ours to empty. */
 static bool is_ours(int fd, VdFormatError *ret_error)
 {
-  static const char magic[8] = {'v', 'd', 'c', 't', 'l', 'o', 'g', '1'};
-  char bytes[sizeof magic];
+  char bytes[VD_CTLOG_MAGIC_SIZE];
   off_t size = lseek(fd, 0, SEEK_END);
 
   for (off_t slot = 0; slot < VD_CTLOG_N_HEADERS && size != 0; slot++) {
     if (pread(fd, bytes, sizeof bytes, slot * VD_CTLOG_PAGE) == (ssize_t)sizeof bytes &&
-        memcmp(bytes, magic, sizeof magic) == 0)
+        memcmp(bytes, VD_CTLOG_MAGIC, sizeof bytes) == 0)
       return true;
   }
   return size == 0 ||
